@@ -1,0 +1,41 @@
+"""The errors this package raises on purpose, each with the HTTP status it becomes.
+
+A message names the value that was wrong and what the person who can fix it should change. Nothing here knows about
+HTTP beyond the number: the server reads `status`, the command line prints the message.
+"""
+
+
+class OmniTimelineError(Exception):
+    """Base of every error raised on purpose. `str(error)` is one sentence fit to be shown to a person."""
+
+    status = 500
+
+
+class MediaError(OmniTimelineError):
+    """A file cannot be used as a video: missing, not a video, nothing in it decodes."""
+
+    status = 422
+
+
+class FetchError(OmniTimelineError):
+    """A task's video could not be brought to this machine."""
+
+    status = 502
+
+
+class LabelConfigError(OmniTimelineError):
+    """A labelling configuration has no place for a segment."""
+
+    status = 400
+
+
+class RequestError(OmniTimelineError):
+    """A request, a setting or a command-line argument cannot be understood."""
+
+    status = 400
+
+
+class ModelError(OmniTimelineError):
+    """A checkpoint cannot be loaded, or the model cannot run on what it was given."""
+
+    status = 503

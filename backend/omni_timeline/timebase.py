@@ -1,0 +1,127 @@
+"""The clocks of one video, and the only code that converts between them.
+
+    seconds      position in the video; float, 0.0 at its first frame
+    grid         index of a temporal patch: TEMPORAL_PATCH_SIZE sampled frames the model merges into one
+    position     the model's rotary time index: POSITIONS_PER_SECOND of them make a second; int, relative to the clip
+    sample       index into the sound track at SAMPLE_RATE
+    label frame  position on Label Studio's timeline; int, 1 is the first frame, both ends of a range inclusive
+
+Every other module speaks seconds. Containers' own clocks (PTS ticks) never leave `media`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+TEMPORAL_PATCH_SIZE = 2  # frames; `temporal_patch_size` of Qwen2-VL's and Qwen2.5-Omni's video processors
+POSITIONS_PER_SECOND = 25  # `position_id_per_seconds` of Qwen2.5-Omni: one step of rotary time is 40 ms
+SAMPLE_RATE = 16_000  # Hz; what the audio encoder's log-mel filter bank is made for
+NOMINAL_SECOND_PER_GRID = 1.0  # s; what the processor assumes of any video: TEMPORAL_PATCH_SIZE frames at 2 fps
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """The true times of the sampled frames, in seconds of the video, never decreasing.
+
+    A frame appears twice when it is the nearest one to two sampling instants: the picture that a
+    variable-frame-rate video holds for a while.
+
+    Raises:
+        ValueError: no times, a time that is not finite, or times that decrease.
+    """
+
+    seconds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.seconds:
+            raise ValueError("a clip needs at least one frame time")
+        if not all(math.isfinite(second) for second in self.seconds):
+            raise ValueError(f"frame times must be finite, got {self.seconds}")
+        if any(later < earlier for earlier, later in pairwise(self.seconds)):
+            raise ValueError(f"frame times must not decrease, got {self.seconds}")
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    @property
+    def second_per_frame(self) -> float:
+        """Mean seconds from one sampled frame to the next; 0.0 for a single frame."""
+        if len(self.seconds) == 1:
+            return 0.0
+        return (self.seconds[-1] - self.seconds[0]) / (len(self.seconds) - 1)
+
+    @property
+    def second_per_grid(self) -> float:
+        """Mean seconds from one temporal grid to the next: 2·(t_last − t_first)/(N − 1).
+
+        The nominal value when it does not matter: up to TEMPORAL_PATCH_SIZE frames make a single grid, at time 0.
+        """
+        if len(self.seconds) <= TEMPORAL_PATCH_SIZE or self.second_per_frame == 0.0:
+            return NOMINAL_SECOND_PER_GRID
+        return TEMPORAL_PATCH_SIZE * self.second_per_frame
+
+    @property
+    def grids(self) -> int:
+        """How many temporal grids the frames make; an odd last frame is repeated to fill its grid."""
+        return math.ceil(len(self.seconds) / TEMPORAL_PATCH_SIZE)
+
+    def grid_seconds(self) -> tuple[float, ...]:
+        """The true time of each grid, which is that of its first frame; seconds of the video."""
+        return self.seconds[::TEMPORAL_PATCH_SIZE]
+
+
+def even_frame_count(frames: int) -> int:
+    """`frames` rounded to whole temporal grids, as the model's own sampler does; at least one grid."""
+    return max(1, round(frames / TEMPORAL_PATCH_SIZE)) * TEMPORAL_PATCH_SIZE
+
+
+def sampling_instants(first: float, last: float, frames: int) -> list[float]:
+    """`frames` instants spread evenly from `first` to `last`, both included; seconds. One frame is `first`."""
+    if frames == 1:
+        return [first]
+    step = (last - first) / (frames - 1)
+    return [first + index * step for index in range(frames - 1)] + [last]
+
+
+def samples_in(seconds: float) -> int:
+    """How many samples of sound fill `seconds`."""
+    return round(seconds * SAMPLE_RATE)
+
+
+@dataclass(frozen=True)
+class LabelTimeline:
+    """Label Studio's timeline of one video: `length` frames, numbered from 1, `frame_rate` to the second.
+
+    Label Studio shows frame n at (n − 1)/frame_rate seconds and counts round(duration·frame_rate) frames, whatever
+    the file's own frame rate is (measured on 1.23.2). Conversions are right as long as both sides use one rate.
+
+    Attributes:
+        frame_rate: frames per second as Label Studio reads it; > 0.
+        duration: seconds of the video; > 0.
+    """
+
+    frame_rate: float
+    duration: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.frame_rate) and self.frame_rate > 0):
+            raise ValueError(f"frame_rate must be a positive number, got {self.frame_rate}")
+        if not (math.isfinite(self.duration) and self.duration > 0):
+            raise ValueError(f"duration must be a positive number of seconds, got {self.duration}")
+
+    @property
+    def length(self) -> int:
+        """Frames on the timeline, at least 1."""
+        return max(1, math.floor(self.duration * self.frame_rate + 0.5))  # halves up, as in JavaScript
+
+    def frames(self, start: float, end: float) -> tuple[int, int]:
+        """First and last label frame of the span from `start` to `end` seconds, within 1..length."""
+        first = min(max(round(start * self.frame_rate) + 1, 1), self.length)
+        last = min(max(round(end * self.frame_rate), first), self.length)
+        return first, last
+
+    def seconds(self, first: int, last: int) -> tuple[float, float]:
+        """Start and end in seconds of the label frames `first` to `last`, both included."""
+        return (first - 1) / self.frame_rate, last / self.frame_rate
