@@ -1,0 +1,102 @@
+"""Opening a media file: which files are opened at all, and what a person is told of the others.
+
+Only local regular files in the formats below are opened, and nothing they refer to: playlists and other files that
+name further files are refused, so that a video cannot make this machine read something else. Knows nothing of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Discard
+
+from omni_timeline.errors import MediaError
+
+# libavformat's names of the demuxers that read one file and nothing else. Those of sound alone are here so that a
+# person hears "no video stream" instead of "not a video".
+_FORMATS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,rm,ivf,dv,wtv,"
+    "h264,hevc,vvc,obu,av1,m4v,yuv4mpegpipe,mjpeg,"
+    "wav,w64,mp3,flac,aac,ac3,eac3,aiff,amr,caf,tta,wv"
+)
+_HEADER = 512  # bytes looked at to say what a file is instead
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]")
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[Any]:
+    """The file as an `av` input container, closed at the end of the `with` block.
+
+    Raises:
+        MediaError: the file is missing, empty or not a media file that may be read.
+    """
+    _check_file(path)
+    try:
+        # "file:" keeps a name such as "concat:a|b" a name; the lists keep libavformat to this one file.
+        container = av.open(
+            f"file:{path}",
+            metadata_errors="replace",
+            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+        )
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(_what_is_wrong(path, error)) from error
+    with container:
+        yield container
+
+
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of one stream from where the container stands to where the file can no longer be read.
+
+    The data of the other streams is passed over.
+    """
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    try:
+        for packet in container.demux(stream):
+            if packet.size:  # the empty last one would drain the decoder
+                yield packet
+    except av.error.FFmpegError:
+        return  # a cut or damaged file: what came so far is what there is
+
+
+def decoded(stream: Any, packet: Any | None) -> list[Any]:
+    """The frames that come out when `packet` goes in, none if it is damaged; what the decoder holds for None."""
+    try:
+        frames: list[Any] = stream.codec_context.decode(packet)
+    except av.error.FFmpegError:
+        return []
+    return frames
+
+
+def _check_file(path: Path) -> None:
+    name = path.name
+    if path.is_dir():
+        raise MediaError(f"{name} is a directory; give the path of a video file.")
+    if not path.exists():
+        raise MediaError(f"{name} does not exist; check the path of the video ({path}).")
+    if not path.is_file():
+        raise MediaError(f"{name} is not a regular file; give the path of a video file.")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{name} is empty (0 bytes); copy or upload the video again.")
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """One sentence about a file that libavformat does not open."""
+    name = path.name
+    if isinstance(error, PermissionError):
+        return f"{name} may not be read by this process; change the file's permissions."
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+    text = header.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:1] == b"<" and b"<MPD" not in text:
+        return f"{name} is not a video: it looks like an HTML page (a login page?); check the URL and the access token."
+    if text.startswith(_PLAYLISTS) or b"<MPD" in text:
+        return f"{name} is a playlist that names other files; give the video file itself."
+    if header[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
+        return f"{name} is cut off or damaged: its index (the moov box) cannot be read; copy or upload it again."
+    return f"{name} is not a video in a format that can be read; convert it to MP4 or check that it is the right file."
