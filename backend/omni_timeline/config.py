@@ -1,0 +1,160 @@
+"""What the operator decides: the settings of the service, read from environment variables and checked once.
+
+The only reader of `os.environ`. Knows the variables' names, their defaults and what each may be; knows nothing of
+what is done with them. `docs/operations.md` has the same list for people.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from omni_timeline.errors import RequestError
+
+HUBS = ("huggingface", "modelscope")
+GIB = 1024**3
+
+Number = TypeVar("Number", int, float)
+
+
+def default_cache_dir() -> Path:
+    """Where fetched videos are kept when nobody says otherwise."""
+    return Path.home() / ".cache" / "omni-timeline"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one service; each field is the environment variable of the same name in capitals.
+
+    Attributes:
+        label_studio_url: where this machine reaches Label Studio, such as http://label-studio:8080. None: only videos
+            that need no Label Studio can be fetched.
+        label_studio_api_key: a personal access token of Label Studio, or a legacy token. Sent to label_studio_url
+            and nowhere else.
+        model: "demo", a folder or the name of a checkpoint on the hub.
+        hub: where names are looked up, huggingface or modelscope.
+        device: cpu, cuda, cuda:1 ...; None takes the GPU where there is one.
+        dtype: bfloat16, float16 or float32; None takes what suits the device.
+        frames: how many frames of a video the model sees.
+        max_pixels: the largest frame the model gets, in pixels; None for what the checkpoint was saved with.
+        max_new_tokens: where the model's answer is cut off.
+        local_files_root: Label Studio's document root for local files, mounted here; its files are read in place.
+            LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is read too, when LOCAL_FILES_ROOT is not set.
+        cache_dir: where fetched videos are kept.
+        cache_bytes: how much of them is kept; the least recently used go first.
+        max_video_bytes: a larger video is refused.
+        predict_deadline_seconds: when /predict answers with what it has; Label Studio hangs up after 100 s.
+        bind: the address the server listens on; 0.0.0.0 for all.
+        port: the port it listens on.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+
+    Raises:
+        RequestError: a value that cannot be; it names the variable.
+    """
+
+    label_studio_url: str | None = None
+    label_studio_api_key: str | None = field(default=None, repr=False)
+    model: str = "demo"
+    hub: str = "huggingface"
+    device: str | None = None
+    dtype: str | None = None
+    frames: int = 50
+    max_pixels: int | None = None
+    max_new_tokens: int = 512
+    local_files_root: Path | None = None
+    cache_dir: Path = field(default_factory=default_cache_dir)
+    cache_bytes: int = 20 * GIB
+    max_video_bytes: int = 4 * GIB
+    predict_deadline_seconds: float = 80.0
+    bind: str = "127.0.0.1"
+    port: int = 9090
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        if self.label_studio_url is not None:
+            _check_url("LABEL_STUDIO_URL", self.label_studio_url)
+        key = self.label_studio_api_key
+        # The value stays out of the message: messages are logged.
+        if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+            raise RequestError("LABEL_STUDIO_API_KEY must be a token as Label Studio shows it: no spaces, one line.")
+        if self.hub not in HUBS:
+            raise RequestError(f"HUB must be one of {', '.join(HUBS)}; got {self.hub!r}.")
+        if self.local_files_root is not None:
+            _check_root("LOCAL_FILES_ROOT", self.local_files_root)
+        _check_at_least("FRAMES", self.frames, 1)
+        _check_at_least("MAX_PIXELS", self.max_pixels, 1)
+        _check_at_least("MAX_NEW_TOKENS", self.max_new_tokens, 1)
+        _check_at_least("CACHE_BYTES", self.cache_bytes, 0)
+        _check_at_least("MAX_VIDEO_BYTES", self.max_video_bytes, 1)
+        if not 0 < self.predict_deadline_seconds < float("inf"):
+            raise RequestError(f"PREDICT_DEADLINE_SECONDS must be above 0; got {self.predict_deadline_seconds}.")
+        if not 1 <= self.port <= 65535:
+            raise RequestError(f"PORT must be from 1 to 65535; got {self.port}.")
+        if self.log_level not in logging.getLevelNamesMapping():
+            raise RequestError(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR; got {self.log_level!r}.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings in `environ`. A variable that is missing or empty has its default."""
+        given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        root = given.get("LOCAL_FILES_ROOT", given.get("LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"))
+        url = given.get("LABEL_STUDIO_URL")
+        return cls(
+            label_studio_url=url.rstrip("/") if url else None,
+            label_studio_api_key=given.get("LABEL_STUDIO_API_KEY"),
+            model=given.get("MODEL", cls.model),
+            hub=given.get("HUB", cls.hub),
+            device=given.get("DEVICE"),
+            dtype=given.get("DTYPE"),
+            frames=_number(given, "FRAMES", int, cls.frames),
+            max_pixels=_number(given, "MAX_PIXELS", int, 0) or None,
+            max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, cls.max_new_tokens),
+            local_files_root=Path(root) if root else None,
+            cache_dir=Path(given["CACHE_DIR"]) if "CACHE_DIR" in given else default_cache_dir(),
+            cache_bytes=_number(given, "CACHE_BYTES", int, cls.cache_bytes),
+            max_video_bytes=_number(given, "MAX_VIDEO_BYTES", int, cls.max_video_bytes),
+            predict_deadline_seconds=_number(given, "PREDICT_DEADLINE_SECONDS", float, cls.predict_deadline_seconds),
+            bind=given.get("BIND", cls.bind),
+            port=_number(given, "PORT", int, cls.port),
+            log_level=given.get("LOG_LEVEL", cls.log_level).upper(),
+        )
+
+
+def _number(given: Mapping[str, str], name: str, kind: type[Number], default: Number) -> Number:
+    """The number in the variable `name`, or its default."""
+    if name not in given:
+        return default
+    try:
+        return kind(given[name])
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise RequestError(f"{name} must be {wanted}; got {given[name]!r}.") from error
+
+
+def _check_at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise RequestError(f"{name} must be at least {least}; got {value}.")
+
+
+def _check_url(name: str, value: str) -> None:
+    # Not shown whole in the message: it may hold a password.
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+        fine = fine and not parts.query and not parts.fragment and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise RequestError(f"{name} must be an address such as http://label-studio:8080, without user or query.")
+
+
+def _check_root(name: str, value: Path) -> None:
+    if not value.is_absolute() or not value.is_dir():
+        raise RequestError(f"{name} must be the full path of a folder that is mounted here; got {str(value)!r}.")
+    if value.resolve() == Path("/"):
+        raise RequestError(f"{name} must not be /: it would hand out every file of this machine.")
