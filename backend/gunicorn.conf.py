@@ -1,0 +1,13 @@
+"""gunicorn -c backend/gunicorn.conf.py: the same server as `omni-timeline serve`, set by environment variables."""
+
+from omni_timeline.config import Settings
+from omni_timeline.errors import RequestError
+from omni_timeline.server import gunicorn_options
+
+try:
+    settings = Settings.from_env()
+except RequestError as error:
+    raise SystemExit(f"omni-timeline: {error}") from None
+
+wsgi_app = "omni_timeline.server:create_app()"
+globals().update(gunicorn_options(settings))

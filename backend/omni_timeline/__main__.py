@@ -1,0 +1,8 @@
+"""`python -m omni_timeline` is the command `omni-timeline`."""
+
+import sys
+
+from omni_timeline.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

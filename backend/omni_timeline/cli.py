@@ -1,0 +1,383 @@
+"""The command `omni-timeline`: reads the arguments, runs the pipeline, prints.
+
+The only place that prints. torch and everything that needs it is imported by the command that runs, so that `--help`
+and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from omni_timeline import __version__
+from omni_timeline.errors import LabelConfigError, MediaError, OmniTimelineError, RequestError
+
+if TYPE_CHECKING:
+    from omni_timeline.pipeline import Failure, Pipeline, Prediction
+    from omni_timeline.regions import LabelConfig
+    from omni_timeline.segments import Segment
+
+OK, FAILED, USAGE = 0, 1, 2  # exit codes
+BROKEN_PIPE, INTERRUPTED = 141, 130  # what a shell reports of a command ended by SIGPIPE, by SIGINT
+LOCAL_FILES_URL = "/data/local-files/?d="  # how Label Studio names a file of its local storage
+
+DESCRIPTION = """\
+Watches and listens to videos and writes down what happens from when to when.
+
+examples:
+  omni-timeline predict clip.mp4                           what the demo checkpoint sees and hears
+  omni-timeline predict *.mp4 --json > predictions.jsonl   one JSON object a line, for other programs
+  omni-timeline inspect clip.mp4 --sheet sheet.png         what the model is shown, and when each frame is
+  omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
+"""
+
+PREDICT = """\
+Prints the events of each video with their start and end in seconds.
+
+examples:
+  omni-timeline predict clip.mp4
+  omni-timeline predict clip.mp4 --model Qwen/Qwen2.5-Omni-3B --device cuda:1
+  omni-timeline predict clip.mp4 --labels "speech,applause,music"
+  omni-timeline predict *.mp4 --json | jq -c '.segments[] | [.start, .end, .label]'
+  omni-timeline predict *.mp4 --timeline timeline.png
+  omni-timeline predict *.mp4 --label-config label_config.xml --label-studio import.json
+
+exit codes: 0 all videos predicted, 1 some failed (the others are printed), 2 the command is not right
+"""
+
+INSPECT = """\
+Shows exactly what the model is given of a video: which frames, at which times, and where its own clock puts them.
+
+examples:
+  omni-timeline inspect clip.mp4
+  omni-timeline inspect clip.mp4 --json | jq '.windows[0].grid_seconds'
+  omni-timeline inspect clip.mp4 --sheet sheet.png --audio sound.wav
+"""
+
+SERVE = """\
+Serves predictions to Label Studio over HTTP. In Label Studio: Settings > Model > Connect Model, then this URL.
+For more than trying out, run gunicorn: see docs/operations.md, which also lists the environment variables that set
+what has no option here. An option given here wins over its variable.
+
+examples:
+  omni-timeline serve
+  omni-timeline serve --host 0.0.0.0 --port 9090 --model Qwen/Qwen2.5-Omni-3B
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; `argv` are its arguments, those of the process by default. Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    _set_up_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8: they come out as they are
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except OmniTimelineError as error:
+        _complain(str(error))
+        return USAGE if isinstance(error, RequestError | LabelConfigError) else FAILED
+    except BrokenPipeError:  # the reader has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        return BROKEN_PIPE
+    except OSError as error:  # one of the files to write: no permission, no space
+        _complain(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="omni-timeline", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict = _command(commands, "predict", "print the events of videos", PREDICT, _predict)
+    predict.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
+    _add_model_options(predict)
+    _add_input_options(predict)
+    predict.add_argument("--labels", type=_label_list, metavar="A,B", help="labels for the model to choose from")
+    predict.add_argument(
+        "--label-config", type=Path, metavar="FILE",
+        help="a Label Studio labelling config: events get the labels of this project",
+    )  # fmt: skip
+    predict.add_argument("--json", action="store_true", help="one JSON object for each video, one a line")
+    predict.add_argument(
+        "--truth", action="store_true",
+        help='compare with what really happens, read from clip.json beside clip.mp4: {"events": [{"start": 3.2, '
+        '"end": 7.8, "label": "red square"}]}',
+    )  # fmt: skip
+    predict.add_argument("--timeline", type=Path, metavar="PNG", help="draw the timelines of all videos")
+    predict.add_argument(
+        "--label-studio", type=Path, metavar="JSON",
+        help="write tasks with predictions for Label Studio's import; needs --label-config",
+    )  # fmt: skip
+    predict.add_argument(
+        "--video-url", default=LOCAL_FILES_URL, metavar="PREFIX",
+        help="what stands before the file name in these tasks (default: %(default)s)",
+    )  # fmt: skip
+
+    inspect = _command(commands, "inspect", "show what the model is given of a video", INSPECT, _inspect)
+    inspect.add_argument("video", type=Path, metavar="VIDEO")
+    _add_model_options(inspect)
+    _add_input_options(inspect)
+    inspect.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    inspect.add_argument("--sheet", type=Path, metavar="PNG", help="draw the frames it sees, each with its time")
+    inspect.add_argument("--audio", type=Path, metavar="WAV", help="write the sound it hears")
+
+    serve = _command(commands, "serve", "serve predictions to Label Studio", SERVE, _serve)
+    serve.add_argument("--host", help="address to listen on, 0.0.0.0 for all (default: $BIND or 127.0.0.1)")
+    serve.add_argument("--port", type=_positive, help="port to listen on (default: $PORT or 9090)")
+    _add_model_options(serve)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model", metavar="demo|DIR|HUB_ID",
+        help='the bundled "demo" checkpoint (default; it knows coloured shapes and tones and nothing else), a folder, '
+        "or the name of a Qwen2.5-Omni checkpoint on a hub",
+    )  # fmt: skip
+    group.add_argument("--hub", choices=("huggingface", "modelscope"), help="where HUB_ID is (default: huggingface)")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the model is given")
+    group.add_argument(
+        "--frames", type=_positive, default=50, metavar="N", help="frames of each video (default: %(default)s)"
+    )
+    group.add_argument("--max-pixels", type=_positive, metavar="N", help="pixels of a frame, at most")
+    group.add_argument("--prompt", type=Path, metavar="FILE", help="the words to ask with, instead of the default ones")
+    group.add_argument(
+        "--remap", choices=("real", "nominal", "rescale"), default="real",
+        help="the time that the model's positions stand for; all but the default are for comparison, see docs/remap.md",
+    )  # fmt: skip
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _label_list(text: str) -> list[str]:
+    labels = [label.strip() for label in text.split(",") if label.strip()]
+    if not labels:
+        raise argparse.ArgumentTypeError(f"needs at least one label, got {text!r}")
+    return labels
+
+
+def _set_up_logging() -> None:
+    """Log lines go to stderr: all of ours where somebody is looking, else warnings only. A server sets its own."""
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+    logging.getLogger("omni_timeline").setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
+
+
+def _complain(message: str) -> None:
+    print(f"omni-timeline: error: {message}", file=sys.stderr, flush=True)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    config = _label_config(arguments)
+    truths = {video: _truth(video) for video in arguments.videos} if arguments.truth else {}
+    for file, suffix in ((arguments.timeline, ".png"), (arguments.label_studio, ".json")):
+        _make_room(file, suffix)
+    pipeline = _pipeline(arguments)
+
+    from omni_timeline import views
+    from omni_timeline.pipeline import Failure
+
+    predictions = []
+    for result in _with_progress(pipeline.predict_all(arguments.videos), arguments.videos):
+        if isinstance(result, Failure):
+            reason = str(result.error)
+            _complain(reason if result.path.name in reason else f"{result.path}: {reason}")
+            if arguments.json:
+                print(json.dumps({"video": str(result.path), "error": reason}), flush=True)
+            continue
+        predictions.append(result)
+        shown = replace(result, segments=tuple(map(config.labelled, result.segments))) if config else result
+        if arguments.json:
+            print(json.dumps(_as_json(shown)), flush=True)
+        else:
+            print(views.prediction_table(shown, truths.get(result.path)), flush=True)
+    if arguments.timeline and predictions:
+        views.timeline(predictions, truths).save(arguments.timeline)
+    if arguments.label_studio and config:
+        tasks = [_as_task(prediction, config, arguments.video_url) for prediction in predictions]
+        arguments.label_studio.write_text(json.dumps(tasks, indent=1))
+    return OK if len(predictions) == len(arguments.videos) else FAILED
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    _make_room(arguments.sheet, ".png")
+    _make_room(arguments.audio, ".wav")
+    pipeline = _pipeline(arguments)
+
+    from omni_timeline import views
+    from omni_timeline.timebase import SAMPLE_RATE
+
+    clip = pipeline.load(arguments.video)
+    if arguments.audio:
+        if clip.audio is None:
+            raise MediaError(f"{arguments.video} has no sound to write to {arguments.audio}")
+        import soundfile
+
+        soundfile.write(arguments.audio, clip.audio, SAMPLE_RATE, subtype="FLOAT")  # float: bit for bit what it hears
+    if arguments.sheet:
+        views.contact_sheet(clip).save(arguments.sheet)
+    report = pipeline.describe(clip)
+    print(json.dumps(report) if arguments.json else views.inspection_table(report))
+    for warning in clip.warnings:
+        print(f"omni-timeline: warning: {warning}", file=sys.stderr)
+    return OK
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from omni_timeline.config import Settings
+    from omni_timeline.server import serve
+
+    settings = Settings.from_env()
+    given = {name: getattr(arguments, name) for name in ("model", "hub", "device")}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    serve(settings, arguments.host, arguments.port)
+    return OK
+
+
+def _pipeline(arguments: argparse.Namespace) -> Pipeline:
+    from omni_timeline.prompts import Prompt, with_labels
+
+    prompt = Prompt.from_file(arguments.prompt) if arguments.prompt else Prompt()
+    labels = getattr(arguments, "labels", None)
+    if labels:
+        prompt = with_labels(labels, prompt=prompt)
+
+    from omni_timeline.model import OmniModel
+    from omni_timeline.pipeline import Pipeline
+
+    model = OmniModel.load(arguments.model or "demo", hub=arguments.hub or "huggingface", device=arguments.device)
+    return Pipeline(
+        model, frames=arguments.frames, max_pixels=arguments.max_pixels, prompt=prompt, remap=arguments.remap
+    )
+
+
+def _label_config(arguments: argparse.Namespace) -> LabelConfig | None:
+    if arguments.label_config is None:
+        if arguments.label_studio:
+            raise RequestError("--label-studio needs --label-config FILE, the labelling config of the project")
+        return None
+    from omni_timeline.regions import LabelConfig
+
+    return LabelConfig.from_xml(_text_of(arguments.label_config))
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{file} is not UTF-8 text") from error
+
+
+def _truth(video: Path) -> tuple[Segment, ...]:
+    """What really happens in a video: the events in the JSON file of its name beside it."""
+    from omni_timeline.segments import Segment
+
+    file = video.with_suffix(".json")
+    text = _text_of(file)
+    try:
+        events = json.loads(text)["events"]
+        return tuple(sorted(Segment(float(e["start"]), float(e["end"]), str(e["label"])) for e in events))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f'{file} must hold {{"events": [{{"start": seconds, "end": seconds, "label": text}}]}}: {error!r}'
+        ) from error
+
+
+def _make_room(file: Path | None, suffix: str) -> None:
+    """Makes sure, before the work begins, that a file can be written at its end."""
+    if file is None:
+        return
+    if file.suffix.lower() != suffix:
+        raise RequestError(f"{file} must end in {suffix}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _with_progress(results: Iterator[Prediction | Failure], videos: Sequence[Path]) -> Iterator[Prediction | Failure]:
+    """The results as they come; while one is waited for, its video is named on stderr if that is a terminal."""
+    watched = sys.stderr.isatty()
+    for index, video in enumerate(videos, start=1):
+        if watched:
+            print(f"[{index}/{len(videos)}] {video} ...", end="", file=sys.stderr, flush=True)
+        result = next(results)
+        if watched:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        yield result
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "video": str(prediction.path),
+        "duration": _milliseconds(prediction.duration),
+        "model_version": prediction.model_version,
+        "segments": [
+            {
+                "start": _milliseconds(segment.start),
+                "end": _milliseconds(segment.end),
+                "label": segment.label,
+                "text": segment.text,
+                "score": segment.score,
+            }
+            for segment in prediction.segments
+        ],
+        "warnings": list(prediction.warnings),
+    }
+
+
+def _milliseconds(second: float) -> float:
+    """Seconds to the millisecond: the rest is rounding of binary numbers."""
+    return round(second, 3)
+
+
+def _as_task(prediction: Prediction, config: LabelConfig, url_prefix: str) -> dict[str, Any]:
+    """A task of Label Studio's import file, with one prediction."""
+    data = {config.video_field: url_prefix + quote(prediction.path.name)}
+    suggestion = config.prediction(
+        prediction.segments,
+        duration=prediction.duration,
+        task_data=data,
+        model_version=prediction.model_version,
+    )
+    return {"data": data, "predictions": [suggestion]}
