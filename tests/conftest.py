@@ -1,0 +1,61 @@
+"""What several test files need: the demo checkpoint, the sample clips; and which tests this machine can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import omni_timeline
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most tests need none of it
+    from omni_timeline.model import OmniModel
+
+SAMPLES = Path(omni_timeline.__file__).parent / "demo" / "samples"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs a GPU, where there is none."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if not needing:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        config.hook.pytest_deselected(items=needing)
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> OmniModel:
+    """The bundled checkpoint, on the CPU: the same everywhere. Shared, so do not change it."""
+    from omni_timeline.model import OmniModel
+
+    return OmniModel.load("demo", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Path]:
+    """The bundled clips; beside each lies a .json with its true events."""
+    return sorted(SAMPLES.glob("*.mp4"))
+
+
+@pytest.fixture(scope="session")
+def silent_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 s of the demo world without a sound track."""
+    return _drawn(tmp_path_factory.mktemp("videos") / "silent.mp4", sound=False)
+
+
+@pytest.fixture(scope="session")
+def sounding_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 s of the demo world with a sound track."""
+    return _drawn(tmp_path_factory.mktemp("videos") / "sounding.mp4", sound=True)
+
+
+def _drawn(path: Path, *, sound: bool) -> Path:
+    import numpy as np
+
+    from omni_timeline.synthetic import draw_scene, write_video
+
+    return write_video(draw_scene(np.random.default_rng(5), 8.0, sound=sound), path, fps=10)

@@ -1,0 +1,482 @@
+"""From a task's URL to a local file, against a real HTTP server that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from omni_timeline.errors import FetchError
+from omni_timeline.fetch import Fetcher
+from omni_timeline.label_studio import LabelStudioAuth
+
+KIB = 1024
+VIDEO = random.Random(1).randbytes(640 * KIB)  # so that a part in the wrong place shows
+UPLOAD = "/data/upload/1/8abf8b6a-clip.mp4"
+LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
+
+
+def jwt(**claims: object) -> str:
+    return ".".join(["e30", base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("="), "signature"])
+
+
+PERSONAL_TOKEN = jwt(token_type="refresh", exp=7984870553)
+
+
+@dataclass
+class Site:
+    """A web site of which each path is answered by a function; keeps what it was asked."""
+
+    pages: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
+    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)  # path, Authorization, Range
+    url: str = ""
+
+    def paths(self) -> list[str]:
+        return [path for path, _, _ in self.asked]
+
+
+@pytest.fixture
+def make_site() -> Iterator[Callable[[], Site]]:
+    servers = []
+
+    def make() -> Site:
+        site = Site()
+
+        class Page(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append((self.path, self.headers["Authorization"], self.headers["Range"]))
+                page = site.pages.get(self.path) or site.pages.get(self.path.split("?")[0])
+                page(self) if page else answer(self, b"", status=404)
+
+            do_POST = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        site.url = f"http://127.0.0.1:{server.server_port}"
+        return site
+
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def label_studio(make_site: Callable[[], Site]) -> Site:
+    site = make_site()
+    site.pages[UPLOAD] = video
+    return site
+
+
+def answer(page: BaseHTTPRequestHandler, body: bytes, *, status: int = 200, **headers: object) -> None:
+    page.send_response(status)
+    for name, value in ({"Content_Length": len(body)} | headers).items():
+        page.send_header(name.replace("_", "-"), str(value))
+    page.end_headers()
+    page.wfile.write(body)
+
+
+def video(page: BaseHTTPRequestHandler) -> None:
+    answer(page, VIDEO, Content_Type="video/mp4")
+
+
+def redirect_to(url: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    return lambda page: answer(page, b"", status=302, Location=url)
+
+
+def cached(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+# --- local files -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "videos").mkdir(parents=True)
+    (root / "videos" / "a b.mp4").write_bytes(VIDEO)
+    (tmp_path / "secret.mp4").write_bytes(b"not yours")
+    return root
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/data/local-files/?d=videos/a%20b.mp4",
+        "/data/local-files?d=videos/a+b.mp4",
+        "http://label-studio:8080/data/local-files/?d=videos/a%20b.mp4",
+    ],
+)
+def test_a_mounted_local_file_is_read_where_it_is(url: str, root: Path, tmp_path: Path):
+    fetcher = Fetcher("http://label-studio:8080", None, tmp_path / "cache", root)
+    assert fetcher.local_path(url) == root / "videos" / "a b.mp4"
+    assert cached(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret.mp4",
+        "videos/../../secret.mp4",
+        "%2e%2e/secret.mp4",
+        "..%2Fsecret.mp4",
+        "/etc/passwd",
+        "%2Fetc/passwd",
+        "..\\secret.mp4",
+        "videos/a%20b.mp4%00.txt",
+        "link.mp4",  # a symbolic link to ../secret.mp4
+        "folder/secret.mp4",  # in a symbolic link to the folder above
+        "",
+    ],
+)
+@pytest.mark.parametrize("host", ["", "http://label-studio:8080"])
+def test_a_local_files_path_cannot_leave_the_document_root(path: str, host: str, root: Path, tmp_path: Path):
+    (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (root / "folder").symlink_to(tmp_path)
+    fetcher = Fetcher("http://label-studio:8080", None, tmp_path / "cache", root)
+    with pytest.raises(FetchError):
+        fetcher.local_path(f"{host}/data/local-files/?d={path}")
+
+
+def test_a_link_within_the_document_root_is_followed(root: Path, tmp_path: Path):
+    (root / "link.mp4").symlink_to("videos/a b.mp4")
+    fetcher = Fetcher(None, None, tmp_path / "cache", root)
+    assert fetcher.local_path("/data/local-files/?d=link.mp4").read_bytes() == VIDEO
+
+
+def test_a_local_file_that_is_not_mounted_comes_through_label_studio(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/data/local-files/?d=videos/x.mp4"] = video
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path)
+    assert fetcher.local_path("/data/local-files/?d=videos/x.mp4").read_bytes() == VIDEO
+    assert label_studio.asked == [("/data/local-files/?d=videos/x.mp4", f"Token {LEGACY_TOKEN}", None)]
+
+
+# --- addresses that are not asked ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/etc/passwd",
+        "etc/passwd",
+        "videos/x.mp4",
+        "/data/upload/../../api/users",
+        "/api/users",
+        "file:///etc/passwd",
+        "ftp://example.org/x.mp4",
+        "data:video/mp4;base64,AAAA",
+        "concat:a.mp4|b.mp4",
+        "//example.org/x.mp4",
+        "http://",
+        "http://[::1",
+        "x\0.mp4",
+        "",
+        " ",
+    ],
+)
+def test_only_known_kinds_of_addresses_are_asked(url: str, label_studio: Site, tmp_path: Path):
+    with pytest.raises(FetchError):
+        Fetcher(label_studio.url, None, tmp_path).local_path(url)
+    assert label_studio.asked == []
+
+
+def test_without_label_studios_address_the_error_says_which_variable_is_missing(tmp_path: Path):
+    with pytest.raises(FetchError, match="LABEL_STUDIO_URL"):
+        Fetcher(None, None, tmp_path).local_path(UPLOAD)
+
+
+def test_a_redirect_to_a_local_file_is_refused(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/x.mp4"] = redirect_to("file:///etc/passwd")
+    with pytest.raises(FetchError, match=r"not http\(s\)"):
+        Fetcher(None, None, tmp_path).local_path(f"{label_studio.url}/x.mp4")
+
+
+def test_redirects_that_do_not_end_are_given_up(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/x.mp4"] = redirect_to("/x.mp4")
+    with pytest.raises(FetchError, match="redirects more than"):
+        Fetcher(None, None, tmp_path).local_path(f"{label_studio.url}/x.mp4")
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+def gives_access_tokens(site: Site, lifetime: float = 300.0) -> list[str]:
+    """Let `site` exchange the personal token, as Label Studio does; the list of what it gave."""
+    given: list[str] = []
+
+    def exchange(page: BaseHTTPRequestHandler) -> None:
+        body = json.loads(page.rfile.read(int(page.headers["Content-Length"])))
+        if body != {"refresh": PERSONAL_TOKEN}:
+            answer(page, b"{}", status=401)
+            return
+        given.append(jwt(token_type="access", iat=1000, exp=1000 + lifetime, jti=len(given)))
+        answer(page, json.dumps({"access": given[-1]}).encode(), Content_Type="application/json")
+
+    site.pages["/api/token/refresh"] = exchange
+    return given
+
+
+def test_a_personal_access_token_is_exchanged_once_and_the_access_token_used(label_studio: Site, tmp_path: Path):
+    given = gives_access_tokens(label_studio)
+    label_studio.pages["/data/upload/1/other.mp4"] = video
+    fetcher = Fetcher(label_studio.url, PERSONAL_TOKEN, tmp_path)
+    fetcher.local_path(UPLOAD)
+    fetcher.local_path("/data/upload/1/other.mp4")
+    assert label_studio.asked == [
+        ("/api/token/refresh", None, None),
+        (UPLOAD, f"Bearer {given[0]}", None),
+        ("/data/upload/1/other.mp4", f"Bearer {given[0]}", None),
+    ]
+
+
+def test_an_access_token_is_renewed_before_it_expires(label_studio: Site, tmp_path: Path):
+    given = gives_access_tokens(label_studio, lifetime=0.0)
+    label_studio.pages["/data/upload/1/other.mp4"] = video
+    fetcher = Fetcher(label_studio.url, PERSONAL_TOKEN, tmp_path)
+    fetcher.local_path(UPLOAD)
+    fetcher.local_path("/data/upload/1/other.mp4")
+    assert [authorization for _, authorization, _ in label_studio.asked if authorization] == [
+        f"Bearer {token}" for token in given
+    ]
+    assert len(given) == 2
+
+
+def test_an_access_token_that_is_refused_early_is_renewed(label_studio: Site, tmp_path: Path):
+    given = gives_access_tokens(label_studio)
+
+    def refuses_the_first(page: BaseHTTPRequestHandler) -> None:
+        first = page.headers["Authorization"] == f"Bearer {given[0]}"
+        answer(page, b"{}", status=401) if first else video(page)
+
+    label_studio.pages[UPLOAD] = refuses_the_first
+    assert Fetcher(label_studio.url, PERSONAL_TOKEN, tmp_path).local_path(UPLOAD).read_bytes() == VIDEO
+    assert len(given) == 2
+
+
+@pytest.mark.parametrize("token", [LEGACY_TOKEN, jwt(token_type="refresh", jti="revoked"), None])
+def test_a_token_that_is_refused_is_an_error_that_names_the_variable_and_not_the_token(
+    token: str | None, label_studio: Site, tmp_path: Path
+):
+    gives_access_tokens(label_studio)
+    label_studio.pages[UPLOAD] = lambda page: answer(page, b'{"detail": "no"}', status=401)
+    with pytest.raises(FetchError, match="LABEL_STUDIO_API_KEY") as refusal:
+        Fetcher(label_studio.url, token, tmp_path).local_path(UPLOAD)
+    assert token is None or token not in str(refusal.value)
+
+
+def test_a_login_page_in_place_of_the_video_is_not_taken_for_one(label_studio: Site, tmp_path: Path):
+    """The SDK's get_local_path keeps it as an .mp4."""
+    label_studio.pages[UPLOAD] = redirect_to("/user/login/")
+    label_studio.pages["/user/login/"] = lambda page: answer(page, b"<html>", Content_Type="text/html; charset=utf-8")
+    with pytest.raises(FetchError, match="LABEL_STUDIO_API_KEY"):
+        Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("token", [LEGACY_TOKEN, PERSONAL_TOKEN])
+def test_the_token_goes_to_label_studio_and_nowhere_else(
+    token: str, label_studio: Site, make_site: Callable[[], Site], tmp_path: Path
+):
+    gives_access_tokens(label_studio)
+    bucket = make_site()
+    bucket.pages["/signed"] = video
+    bucket.pages["/x.mp4"] = video
+    label_studio.pages["/tasks/7/resolve/"] = redirect_to(f"{bucket.url}/signed?X-Amz-Signature=abc")
+    fetcher = Fetcher(label_studio.url, token, tmp_path)
+    fetcher.local_path("s3://bucket/x.mp4", task_id=7)
+    fetcher.local_path(f"{bucket.url}/x.mp4")
+    assert [authorization for _, authorization, _ in bucket.asked] == [None, None]
+    assert [authorization is not None for path, authorization, _ in label_studio.asked if "/tasks/" in path] == [True]
+
+
+def test_an_address_that_only_looks_like_label_studio_gets_no_token(
+    label_studio: Site, make_site: Callable[[], Site], tmp_path: Path
+):
+    """urllib reads `http://evil\\@label-studio/` as label-studio, the library that connects reads it as evil."""
+    evil = make_site()
+    host = label_studio.url.removeprefix("http://")
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path)
+    for url in (f"{evil.url}\\@{host}/x.mp4", f"http://{host}@{evil.url.removeprefix('http://')}/x.mp4"):
+        with pytest.raises(FetchError):
+            fetcher.local_path(url)
+    assert [authorization for _, authorization, _ in evil.asked] == [None, None]
+    assert label_studio.asked == []
+
+
+def test_only_scheme_host_and_port_together_are_label_studio():
+    auth = LabelStudioAuth("https://ls.example.org/base", LEGACY_TOKEN)
+    assert auth.is_for("https://LS.example.org:443/data/upload/x")
+    for url in ("http://ls.example.org/x", "https://ls.example.org:444/x", "https://ls.example.org.evil/x", "http://["):
+        assert not auth.is_for(url)
+
+
+# --- downloads -------------------------------------------------------------------------------------------------------
+def test_a_bucket_address_goes_through_label_studios_resolver(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/tasks/7/resolve/"] = video
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path)
+    assert fetcher.local_path("s3://bucket/a b.mp4", task_id=7).read_bytes() == VIDEO
+    assert label_studio.paths() == [f"/tasks/7/resolve/?fileuri={base64.b64encode(b's3://bucket/a b.mp4').decode()}"]
+    with pytest.raises(FetchError, match="stored in Label Studio"):
+        fetcher.local_path("gs://bucket/other.mp4")
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(label_studio: Site, tmp_path: Path):
+    def breaks(page: BaseHTTPRequestHandler) -> None:
+        start = int((page.headers["Range"] or "bytes=0-")[6:-1])
+        whole = {"status": 206, "Content_Range": f"bytes {start}-{len(VIDEO) - 1}/{len(VIDEO)}"} if start else {}
+        answer(page, VIDEO[start : start + 256 * KIB], **{**whole, "Content_Length": len(VIDEO) - start})
+        page.close_connection = True
+
+    label_studio.pages[UPLOAD] = breaks
+    assert Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD).read_bytes() == VIDEO
+    assert [span for _, _, span in label_studio.asked] == [None, "bytes=262144-", "bytes=524288-"]
+
+
+def test_ranges_that_label_studio_cuts_short_are_put_together(label_studio: Site, tmp_path: Path):
+    """Its proxy breaks off after 20 s, then answers each open range with 8 MiB at most; here 256 and 128 KiB."""
+
+    def proxy(page: BaseHTTPRequestHandler) -> None:
+        if page.headers["Range"] is None:
+            answer(page, VIDEO[: 256 * KIB], Content_Length=len(VIDEO))
+            page.close_connection = True
+            return
+        start = int(page.headers["Range"][6:-1])
+        part = VIDEO[start : start + 128 * KIB]
+        span = f"bytes {start}-{start + len(part) - 1}/{len(VIDEO)}"
+        answer(page, part, status=206, Content_Range=span)
+
+    label_studio.pages["/tasks/7/resolve/"] = proxy
+    path = Fetcher(label_studio.url, None, tmp_path).local_path("s3://bucket/x.mp4", task_id=7)
+    assert path.read_bytes() == VIDEO
+
+
+def test_a_server_without_ranges_is_asked_for_the_whole_again(label_studio: Site, tmp_path: Path):
+    def breaks_once(page: BaseHTTPRequestHandler) -> None:
+        first = len(label_studio.asked) == 1
+        answer(page, VIDEO[: 256 * KIB] if first else VIDEO, Content_Length=len(VIDEO))
+        page.close_connection = True
+
+    label_studio.pages[UPLOAD] = breaks_once
+    assert Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD).read_bytes() == VIDEO
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(label_studio: Site, tmp_path: Path):
+    busy = lambda page: answer(page, b"", status=503) if len(label_studio.asked) == 1 else video(page)  # noqa: E731
+    label_studio.pages[UPLOAD] = busy
+    assert Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD).read_bytes() == VIDEO
+
+
+def test_a_video_that_always_breaks_off_is_an_error_and_leaves_nothing_behind(label_studio: Site, tmp_path: Path):
+    """A truncated file in the cache would be a valid one from then on."""
+
+    def breaks(page: BaseHTTPRequestHandler) -> None:
+        answer(page, VIDEO[: 256 * KIB], Content_Length=len(VIDEO))
+        page.close_connection = True
+
+    label_studio.pages[UPLOAD] = breaks
+    with pytest.raises(FetchError, match="could not be fetched"):
+        Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
+    assert cached(tmp_path) == []
+
+
+def test_nobody_listening_is_one_sentence_without_the_address_query(tmp_path: Path):
+    with pytest.raises(FetchError, match="no connection") as failure:
+        Fetcher(None, None, tmp_path).local_path("http://user:word@127.0.0.1:9/x.mp4?Signature=abc")
+    assert "abc" not in str(failure.value)
+    assert "word" not in str(failure.value)
+
+
+@pytest.mark.parametrize("says_its_size", [True, False])
+def test_a_video_above_the_limit_is_refused(says_its_size: bool, label_studio: Site, tmp_path: Path):
+    def large(page: BaseHTTPRequestHandler) -> None:
+        if says_its_size:
+            video(page)
+        else:
+            page.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + VIDEO)
+
+    label_studio.pages[UPLOAD] = large
+    with pytest.raises(FetchError, match="MAX_VIDEO_BYTES"):
+        Fetcher(label_studio.url, None, tmp_path, max_bytes=len(VIDEO) - 1).local_path(UPLOAD)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, b"", "does not exist"),
+        (500, b"", "does not exist, or"),  # Label Studio 1.23.2, of an upload that it does not know
+        (400, b"", "400"),
+        (200, b"", "is empty"),
+    ],
+)
+def test_an_answer_without_a_video_says_what_came_instead(
+    status: int, body: bytes, words: str, label_studio: Site, tmp_path: Path
+):
+    label_studio.pages[UPLOAD] = lambda page: answer(page, body, status=status)
+    with pytest.raises(FetchError, match=words):
+        Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
+
+
+# --- cache -----------------------------------------------------------------------------------------------------------
+def test_the_same_address_with_a_new_signature_is_fetched_once(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/x.mp4"] = video
+    fetcher = Fetcher(None, None, tmp_path)
+    queries = [
+        "id=3&X-Amz-Date=1&X-Amz-Signature=a",
+        "id=3&X-Amz-Date=2&X-Amz-Signature=b",
+        "id=3&Signature=c&Expires=9&AWSAccessKeyId=k",
+        "id=3&sig=d&se=2026&sp=r",
+    ]
+    assert len({fetcher.local_path(f"{label_studio.url}/x.mp4?{query}") for query in queries}) == 1
+    assert len(label_studio.asked) == 1
+
+
+def test_a_query_that_is_no_signature_tells_videos_apart(label_studio: Site, tmp_path: Path):
+    label_studio.pages["/x.mp4"] = video
+    fetcher = Fetcher(None, None, tmp_path)
+    queries = ["id=3", "id=4", "id=3&expires=1", "se=1", "se=2"]
+    assert len({fetcher.local_path(f"{label_studio.url}/x.mp4?{query}") for query in queries}) == len(queries)
+
+
+def test_a_day_old_file_is_fetched_again(label_studio: Site, tmp_path: Path):
+    fetcher = Fetcher(label_studio.url, None, tmp_path)
+    path = fetcher.local_path(UPLOAD)
+    path.write_bytes(b"yesterday's")
+    os.utime(path, (time.time(), time.time() - 25 * 3600))
+    assert fetcher.local_path(UPLOAD).read_bytes() == VIDEO
+
+
+def test_the_files_used_longest_ago_make_room(label_studio: Site, tmp_path: Path):
+    fetcher = Fetcher(label_studio.url, None, tmp_path, cache_bytes=2 * len(VIDEO))
+    paths = []
+    for name in "abc":
+        label_studio.pages[f"/data/upload/1/{name}.mp4"] = video
+    for name in "ab":
+        paths.append(fetcher.local_path(f"/data/upload/1/{name}.mp4"))
+        os.utime(paths[-1], (time.time() - 100 + len(paths), time.time()))
+    fetcher.local_path("/data/upload/1/a.mp4")  # used again
+    paths.append(fetcher.local_path("/data/upload/1/c.mp4"))
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
+def test_what_a_killed_process_left_is_removed_in_time(label_studio: Site, tmp_path: Path):
+    left, running = tmp_path / "part-left", tmp_path / "part-running"
+    for path, age in ((left, 7200), (running, 60)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
+    assert (left.exists(), running.exists()) == (False, True)
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(label_studio: Site, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FetchError, match="CACHE_DIR"):
+        Fetcher(label_studio.url, None, tmp_path / "file" / "cache").local_path(UPLOAD)
