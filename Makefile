@@ -1,0 +1,86 @@
+# Two commands set everything up: `make demo` and `make test`. Both can be run again and again; what is there is kept.
+
+PYTHON ?= python3
+BIN := .venv/bin
+LABEL_STUDIO_VERSION := 1.23.2
+SAMPLES := backend/omni_timeline/demo/samples
+SOURCES := backend tests benchmarks training
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format demo-checkpoint demo-samples benchmarks programs check-python clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: .venv/.installed ## predict the bundled sample clips, print and draw them beside the truth
+	$(BIN)/omni-timeline predict $(SAMPLES)/*.mp4 --truth --timeline demo-output/timeline.png \
+		--label-config label_config.xml --label-studio demo-output/label-studio-import.json
+	@echo "The timelines:            demo-output/timeline.png"
+	@echo "For Label Studio's import: demo-output/label-studio-import.json"
+
+test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## everything that has to hold
+	OMP_NUM_THREADS=1 $(BIN)/pytest  # the small model gains nothing from more, and several processes run side by side
+
+lint: .venv/.installed-dev ## ruff and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: .venv/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: about an hour on two cores
+	$(BIN)/python training/demo_checkpoint.py
+
+demo-samples: .venv/.installed-dev ## draw the bundled sample clips anew
+	$(BIN)/python training/demo_samples.py
+
+benchmarks: .venv/.installed-benchmarks ## measure every claim of the README: about an hour
+	@set -e; for script in decode pipeline demo_checkpoint remap remap_figure; do \
+		echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py; done
+
+clean: ## remove what the commands above made, the environments too
+	rm -rf .venv .venv-label-studio demo-output benchmarks/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# ---- what they need -------------------------------------------------------------------------------------------------
+
+# torch alone is some gigabytes with CUDA. Without a GPU, PIP_EXTRA_INDEX_URL and the like (pip reads its own
+# environment variables) may point to smaller wheels.
+.venv/bin/pip: | check-python
+	@echo "Setting up .venv; the first time this downloads several gigabytes."
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/pip install --editable '.[dev]'
+	@touch $@
+
+.venv/.installed-benchmarks: .venv/.installed
+	$(BIN)/pip install --editable '.[benchmark]'
+	@touch $@
+
+.venv-label-studio/.installed: Makefile | check-python
+	@echo "Setting up .venv-label-studio, the Label Studio that the tests talk to."
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/pip install label-studio==$(LABEL_STUDIO_VERSION)
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "omni-timeline needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make PYTHON=python3.12"; exit 1; }
+
+# The tests write odd videos with ffmpeg and look at Label Studio in a browser. Nothing else needs these programs.
+programs:
+	@missing=; for program in ffmpeg chromium; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+			ffmpeg chromium fonts-dejavu-core; \
+	else \
+		echo "The tests need$$missing. On Debian: sudo apt-get install ffmpeg chromium fonts-dejavu-core"; exit 1; \
+	fi

@@ -1,0 +1,62 @@
+"""Held-out clips of the demo world, encoded to real files, for the benchmarks beside this file.
+
+Their seeds are none of the training's. They are drawn once and kept in benchmarks/output/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from omni_timeline.segments import Segment
+from omni_timeline.synthetic import draw_scene, write_video
+
+OUTPUT = Path(__file__).parent / "output"
+HELD_OUT = 1_000_000  # the first seed; training draws from sequences that no single number seeds
+FRAME_RATES = tuple(
+    Fraction(rate)
+    for rate in (10, 12, 15, Fraction(24_000, 1001), 24, 25, Fraction(30_000, 1001), 30, 50, Fraction(60_000, 1001), 60)
+)
+SIZES = ((64, 64), (112, 112), (224, 224), (96, 128), (144, 192), (90, 160), (180, 320), (160, 90), (240, 136))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip on disk and the truth about it."""
+
+    path: Path
+    duration: float
+    sounding: bool
+    events: tuple[Segment, ...]
+
+
+def clips(
+    count: int, *, sound: bool, shortest: float = 4.0, longest: float = 48.0, first_seed: int = HELD_OUT
+) -> Iterator[Sample]:
+    """`count` clips, durations log-uniform between `shortest` and `longest` seconds; rates and sizes at random."""
+    folder = OUTPUT / "demo-clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        seed = first_seed + 2 * number + sound
+        rng = np.random.default_rng(seed)
+        fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+        height, width = SIZES[rng.integers(len(SIZES))]
+        wanted = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+        duration = float(round(wanted * fps) / fps)
+        scene = draw_scene(rng, duration, sound=sound)
+        path = folder / f"{seed}-{shortest:g}-{longest:g}.mp4"
+        if not path.exists():
+            unfinished = path.with_name(f"unfinished-{path.name}")
+            write_video(scene, unfinished, fps=fps, height=height, width=width).replace(path)
+        yield Sample(path, duration, sound, scene.events)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines)
