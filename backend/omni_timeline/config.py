@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,23 @@ from omni_timeline.errors import RequestError
 HUBS = ("huggingface", "modelscope")
 GIB = 1024**3
 
+# What a program needs to start where this one did. Nothing that is a setting or could be a secret.
+_HARMLESS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
+
 Number = TypeVar("Number", int, float)
 
 
 def default_cache_dir() -> Path:
     """Where fetched videos are kept when nobody says otherwise."""
     return Path.home() / ".cache" / "omni-timeline"
+
+
+def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a Python process that handles strangers' files: it finds this package and knows no token."""
+    path = [folder for folder in sys.path if folder] + [str(Path(__file__).parents[1])]
+    harmless = {name: environ[name] for name in _HARMLESS if name in environ}
+    # One thread of linear algebra is enough, and a process with several must not fork.
+    return {**harmless, "PYTHONPATH": os.pathsep.join(path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Opening a media file: which files are opened at all, and what a person is told of the others.
+"""Opening a media file: which files are opened at all, how much of one, and what a person is told of the others.
 
 Only local regular files in the formats below are opened, and nothing they refer to: playlists and other files that
 name further files are refused, so that a video cannot make this machine read something else. Knows nothing of frames.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,69 @@ _FORMATS = (
 )
 _HEADER = 512  # bytes looked at to say what a file is instead
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]")
+_MAX_STREAMS = 100  # libavformat's own limit, far above ours: enough for ours to be the one that speaks
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """How much one video may ask of this machine. Above a limit it is refused with an error that names the setting.
+
+    The last two hold in `decoder` alone, which has a process that can be stopped.
+
+    Attributes:
+        file_bytes: size of the file; MAX_VIDEO_BYTES.
+        pixels: of one frame, as stored and as displayed; MAX_VIDEO_PIXELS. The default holds 8K (8192 x 4320).
+        frames: in the file, or packets of its video; MAX_VIDEO_FRAMES. The default holds nine hours at 60 fps.
+        duration: seconds; MAX_VIDEO_SECONDS.
+        streams: tracks of any kind; MAX_VIDEO_STREAMS.
+        seconds: by the clock on the wall, for opening a video or for one clip of it; DECODE_SECONDS.
+        memory_bytes: while it is decoded; DECODE_MEMORY_BYTES.
+
+    Raises:
+        ValueError: a limit that is not above 0.
+    """
+
+    file_bytes: int = 4 * 1024**3
+    pixels: int = 36_000_000
+    frames: int = 2_000_000
+    duration: float = 12 * 3600.0
+    streams: int = 64
+    seconds: float = 120.0
+    memory_bytes: int = 4 * 1024**3
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if not getattr(self, limit.name) > 0:
+                raise ValueError(f"{limit.name} must be above 0, got {getattr(self, limit.name)}")
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[Any]:
+def open_media(path: Path, limits: DecodeLimits) -> Iterator[Any]:
     """The file as an `av` input container, closed at the end of the `with` block.
 
     Raises:
-        MediaError: the file is missing, empty or not a media file that may be read.
+        MediaError: the file is missing, empty, above a limit or not a media file that may be read.
     """
-    _check_file(path)
+    _check_file(path, limits)
     try:
         # "file:" keeps a name such as "concat:a|b" a name; the lists keep libavformat to this one file.
         container = av.open(
             f"file:{path}",
             metadata_errors="replace",
-            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+            # Every decoder heeds max_pixels before it makes a frame, also when the size changes in the middle.
+            options={"max_pixels": str(limits.pixels)},
+            container_options={
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "file",
+                "max_streams": str(max(_MAX_STREAMS, limits.streams + 1)),
+            },
         )
+    except av.error.MemoryError:
+        raise
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(_what_is_wrong(path, error)) from error
     with container:
+        _check_streams(path, container, limits)
         yield container
 
 
@@ -68,12 +112,14 @@ def decoded(stream: Any, packet: Any | None) -> list[Any]:
     """The frames that come out when `packet` goes in, none if it is damaged; what the decoder holds for None."""
     try:
         frames: list[Any] = stream.codec_context.decode(packet)
+    except av.error.MemoryError:
+        raise  # the file may be sound
     except av.error.FFmpegError:
         return []
     return frames
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, limits: DecodeLimits) -> None:
     name = path.name
     if path.is_dir():
         raise MediaError(f"{name} is a directory; give the path of a video file.")
@@ -81,8 +127,26 @@ def _check_file(path: Path) -> None:
         raise MediaError(f"{name} does not exist; check the path of the video ({path}).")
     if not path.is_file():
         raise MediaError(f"{name} is not a regular file; give the path of a video file.")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise MediaError(f"{name} is empty (0 bytes); copy or upload the video again.")
+    if size > limits.file_bytes:
+        raise MediaError(f"{name} has {size} bytes, more than MAX_VIDEO_BYTES ({limits.file_bytes}) allows.")
+
+
+def _check_streams(path: Path, container: Any, limits: DecodeLimits) -> None:
+    if len(container.streams) > limits.streams:
+        raise MediaError(f"{path.name} has more tracks than MAX_VIDEO_STREAMS ({limits.streams}) allows.")
+    for stream in container.streams.video:
+        context = stream.codec_context
+        if context is None:
+            continue
+        context.options = {"max_pixels": str(limits.pixels)}
+        if context.width * context.height > limits.pixels:
+            raise MediaError(
+                f"{path.name} has frames of {context.width} x {context.height} pixels, more than MAX_VIDEO_PIXELS "
+                f"({limits.pixels}) allows."
+            )
 
 
 def _what_is_wrong(path: Path, error: Exception) -> str:

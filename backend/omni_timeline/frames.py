@@ -23,7 +23,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from omni_timeline.container import decoded, open_media, packets_of
+from omni_timeline.container import DecodeLimits, decoded, open_media, packets_of
 from omni_timeline.errors import MediaError
 
 _DEFAULT_RATE = Fraction(25)  # frames per second of a stream that says nothing of its rate
@@ -95,6 +95,7 @@ class FrameIndex:
         promise_is_shared: whether the promise is made for the longest of all streams, which may be the sound.
         pts: presentation time of each frame in ticks.
         starts: where decoding can start; None when the frames are to be fetched by counting.
+        limits: how much the file may ask for.
         warnings: what a person should know about the file.
     """
 
@@ -110,21 +111,23 @@ class FrameIndex:
     promise_is_shared: bool
     pts: NDArray[np.int64]
     starts: Starts | None
+    limits: DecodeLimits
     skippable: bool = False
     warnings: tuple[str, ...] = ()
 
 
-def index_by_demuxing(path: Path) -> FrameIndex:
+def index_by_demuxing(path: Path, limits: DecodeLimits) -> FrameIndex:
     """The frames the packets' timestamps tell of; by decoding where these cannot be trusted.
 
     Only the first frame is decoded.
     """
-    with open_media(path) as container:
+    with open_media(path, limits) as container:
         stream = _video_stream(path, container)
         table = array("q")  # pts, dts, key, duration, shown; five numbers a packet
         first: Any = None
         trusted = True
-        for packet in packets_of(container, stream):
+        for number, packet in enumerate(packets_of(container, stream)):
+            _check_count(path, number, limits)
             if first is None:
                 first = next(iter(decoded(stream, packet)), None)
             if packet.pts is None:
@@ -144,21 +147,22 @@ def index_by_demuxing(path: Path) -> FrameIndex:
         if container.format.name == "avi" and stream.codec_context.has_b_frames:
             trusted = False
         if trusted and first.pts is not None:
-            index = _index_of_packets(path, container, stream, first, np.array(table).reshape(-1, 5))
+            index = _index_of_packets(path, container, stream, first, np.array(table).reshape(-1, 5), limits)
             if index is not None:
                 return index
-    return index_by_decoding(path)
+    return index_by_decoding(path, limits)
 
 
-def index_by_decoding(path: Path) -> FrameIndex:
+def index_by_decoding(path: Path, limits: DecodeLimits) -> FrameIndex:
     """The frames that come out when everything is decoded."""
-    with open_media(path) as container:
+    with open_media(path, limits) as container:
         stream = _video_stream(path, container)
         first: Any = None
         ticks: list[int | None] = []
         for frame in _decode_everything(container, stream):
             first = first or frame
             ticks.append(frame.pts)
+            _check_count(path, len(ticks) - 1, limits)
         if first is None:
             raise MediaError(
                 f"No frame of {path.name} can be decoded ({stream.name}); the file is damaged: copy or upload it again."
@@ -170,7 +174,7 @@ def index_by_decoding(path: Path) -> FrameIndex:
             pts = np.array([(first.pts or 0) + round(number * gap) for number in range(len(ticks))], dtype=np.int64)
             if container.format.name != "avi":  # whose frames are evenly spaced by definition
                 warnings = (f"{path.name} has no usable timestamps: its frames are taken as evenly spaced.",)
-        return _index(path, container, stream, first, pts, end=None, starts=None, warnings=warnings)
+        return _index(path, container, stream, first, pts, end=None, starts=None, limits=limits, warnings=warnings)
 
 
 def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -179,7 +183,7 @@ def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int,
     Raises:
         FrameLostError: a frame did not decode as the index said; `index_by_decoding` will be right.
     """
-    with open_media(index.path) as container:
+    with open_media(index.path, index.limits) as container:
         stream = container.streams[index.stream]
         if index.starts is None:
             frames: Iterable[tuple[int, Any]] = enumerate(_decode_everything(container, stream))
@@ -265,6 +269,11 @@ def _walk(stream: Any, packets: Iterable[Any], wanted: set[int], *, skip: bool) 
     yield from decoded(stream, None)
 
 
+def _check_count(path: Path, number: int, limits: DecodeLimits) -> None:
+    if number >= limits.frames:
+        raise MediaError(f"{path.name} has more frames than MAX_VIDEO_FRAMES ({limits.frames}) allows.")
+
+
 def _video_stream(path: Path, container: Any) -> Any:
     """The stream a player would show: cover art is not one."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -285,7 +294,7 @@ def _is_hidden(stream: Any, packet: Any) -> bool:
 
 
 def _index_of_packets(
-    path: Path, container: Any, stream: Any, first: Any, table: NDArray[np.int64]
+    path: Path, container: Any, stream: Any, first: Any, table: NDArray[np.int64], limits: DecodeLimits
 ) -> FrameIndex | None:
     """The index the packets make, None if their timestamps contradict themselves or the first frame decoded."""
     pts, dts, key, lasting, shown = table.T
@@ -300,7 +309,7 @@ def _index_of_packets(
     position = np.flatnonzero(key)
     starts = Starts(packet, position, pts=pts[position], dts=np.where(dts == _NO_TIME, pts, dts)[position])
     end = int(ordered[-1] + lasting[packet[-1]]) if lasting[packet[-1]] > 0 else None
-    return _index(path, container, stream, first, ordered, end=end, starts=starts, warnings=())
+    return _index(path, container, stream, first, ordered, end=end, starts=starts, limits=limits, warnings=())
 
 
 def _index(
@@ -312,6 +321,7 @@ def _index(
     *,
     end: int | None,
     starts: Starts | None,
+    limits: DecodeLimits,
     warnings: tuple[str, ...],
 ) -> FrameIndex:
     time_base: Fraction = stream.time_base
@@ -319,20 +329,29 @@ def _index(
         rate = Fraction(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE)
         gap = int(np.median(np.diff(pts))) if len(pts) > 1 else round(1 / (rate * time_base))
         end = int(pts[-1]) + max(1, gap)
+    duration, display = float((end - int(pts[0])) * time_base), _display(stream, first)
+    if duration > limits.duration:
+        raise MediaError(f"{path.name} lasts {duration:.0f} s, longer than MAX_VIDEO_SECONDS ({limits.duration:g}).")
+    if display.width * display.height > limits.pixels:
+        raise MediaError(
+            f"{path.name} is shown at {display.width} x {display.height} pixels, more than MAX_VIDEO_PIXELS "
+            f"({limits.pixels}) allows."
+        )
     promised, is_shared = _promise(container, stream, first)
     return FrameIndex(
         path=path,
         stream=stream.index,
         codec=stream.name,
         seconds=(pts - pts[0]) * time_base.numerator / time_base.denominator,
-        duration=float((end - int(pts[0])) * time_base),
+        duration=duration,
         start_time=float((first.pts or 0) * time_base),
-        display=_display(stream, first),
+        display=display,
         has_audio=bool(container.streams.audio),
         promised=promised,
         promise_is_shared=is_shared,
         pts=pts,
         starts=starts,
+        limits=limits,
         skippable=stream.name in _SAFE_TO_SKIP and not first.interlaced_frame,
         warnings=warnings,
     )

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from omni_timeline.container import open_media, packets_of
+from omni_timeline.container import DecodeLimits, open_media, packets_of
 from omni_timeline.errors import MediaError
 from omni_timeline.frames import FrameIndex, FrameLostError, index_by_decoding, index_by_demuxing, read_frames
 from omni_timeline.sound import read_sound
@@ -103,7 +103,7 @@ def probe(path: Path | str) -> VideoInfo:
     Raises:
         MediaError: the file is missing or nothing in it can be used as a video.
     """
-    return _info(index_by_demuxing(Path(path)))
+    return Video(path).info
 
 
 def load_clip(
@@ -115,46 +115,89 @@ def load_clip(
     resize: Resize | None = None,
     audio: bool = True,
 ) -> Clip:
-    """Frames spread evenly in time over a window of the video, and the window's sound.
+    """One window of a video, decoded in this process: `Video.clip` of a file that is not needed again.
+
+    `decoder` does the same in a process of its own, for files of strangers.
+    """
+    return Video(path).clip(frames=frames, start=start, end=end, resize=resize, audio=audio)
+
+
+class Video:
+    """A file whose frames have been counted, so that any number of clips cost their own decoding only.
 
     Args:
         path: the file.
-        frames: how many frames, rounded to whole temporal grids; fewer when the window has fewer.
-        start: seconds of the video; frames shown from here on belong to the window.
-        end: seconds of the video; frames shown before belong to the window. The end of the video when None or later.
-        resize: (height, width) as displayed -> (height, width) to scale to; as displayed when None.
-        audio: whether to read the sound.
+        limits: how much it may ask for; time and memory are not limited here.
 
     Raises:
-        MediaError: the file is missing, nothing in it can be used as a video, or the window lies outside of it.
+        MediaError: the file is missing, above a limit, or nothing in it can be used as a video.
     """
-    index = index_by_demuxing(Path(path))
-    try:
-        return _clip(index, frames, start, end, resize, audio)
-    except FrameLostError:
-        return _clip(index_by_decoding(index.path), frames, start, end, resize, audio)
 
+    def __init__(self, path: Path | str, limits: DecodeLimits | None = None) -> None:
+        self._index = index_by_demuxing(Path(path), limits or DecodeLimits())
+        self._missing: tuple[str, ...] | None = None
 
-def _clip(index: FrameIndex, frames: int, start: float, end: float | None, resize: Resize | None, audio: bool) -> Clip:
-    info = _info(index)
-    start, end, inside = _window(index, start, end)
-    numbers = _choose(index.seconds, inside, frames)
-    times = index.seconds[numbers] if len(inside) else np.array([start])
-    first = float(times[0])
-    pictures = _pictures(index, numbers, resize)
-    sound: NDArray[np.float32] | None = None
-    remarks: tuple[str, ...] = ()
-    if audio and index.has_audio:
-        sound, remarks = read_sound(index.path, origin=index.start_time, start=first, end=end)
-    return Clip(
-        info=info,
-        start=first,
-        end=end,
-        frames=pictures,
-        times=FrameTimes(tuple(times.tolist())),
-        audio=sound,
-        warnings=(*index.warnings, *_missing(index), *remarks),
-    )
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says of its video."""
+        return _info(self._index)
+
+    def clip(
+        self,
+        *,
+        frames: int = 50,
+        start: float = 0.0,
+        end: float | None = None,
+        resize: Resize | None = None,
+        audio: bool = True,
+    ) -> Clip:
+        """Frames spread evenly in time over a window of the video, and the window's sound.
+
+        Args:
+            frames: how many frames, rounded to whole temporal grids; fewer when the window has fewer.
+            start: seconds of the video; frames shown from here on belong to the window.
+            end: seconds of the video; frames shown before belong to the window. The end of the video when None or
+                later.
+            resize: (height, width) as displayed -> (height, width) to scale to; as displayed when None.
+            audio: whether to read the sound.
+
+        Raises:
+            MediaError: the window lies outside of the video, or nothing in it decodes.
+        """
+        try:
+            return self._clip(frames, start, end, resize, audio)
+        except FrameLostError:
+            self._index = index_by_decoding(self._index.path, self._index.limits)
+            self._missing = None
+        try:
+            return self._clip(frames, start, end, resize, audio)
+        except FrameLostError as error:
+            raise MediaError(
+                f"{self._index.path.name} does not decode twice to the same frames; it is damaged: copy it again."
+            ) from error
+
+    def _clip(self, frames: int, start: float, end: float | None, resize: Resize | None, audio: bool) -> Clip:
+        index = self._index
+        start, end, inside = _window(index, start, end)
+        numbers = _choose(index.seconds, inside, frames)
+        times = index.seconds[numbers] if len(inside) else np.array([start])
+        first = float(times[0])
+        pictures = _pictures(index, numbers, resize)
+        sound: NDArray[np.float32] | None = None
+        remarks: tuple[str, ...] = ()
+        if audio and index.has_audio:
+            sound, remarks = read_sound(index.path, origin=index.start_time, start=first, end=end, limits=index.limits)
+        if self._missing is None:
+            self._missing = _missing(index)
+        return Clip(
+            info=self.info,
+            start=first,
+            end=end,
+            frames=pictures,
+            times=FrameTimes(tuple(times.tolist())),
+            audio=sound,
+            warnings=(*index.warnings, *self._missing, *remarks),
+        )
 
 
 def _info(index: FrameIndex) -> VideoInfo:
@@ -220,7 +263,7 @@ def _missing(index: FrameIndex) -> tuple[str, ...]:
     """A warning when the file ends long before its container says it does."""
     if index.promised is None or index.promised - index.duration <= max(_SHORTFALL, 2.5 * _longest_gap(index)):
         return ()
-    if index.promise_is_shared and _runs_to(index.path, index.start_time + index.promised - _SHORTFALL):
+    if index.promise_is_shared and _runs_to(index, index.start_time + index.promised - _SHORTFALL):
         return ()  # the promise is that of a longer sound track
     return (
         f"{index.path.name} is cut off or damaged: the container promises {index.promised:.1f} s of video, only "
@@ -232,12 +275,12 @@ def _longest_gap(index: FrameIndex) -> float:
     return float(np.max(np.diff(index.seconds), initial=0.0))
 
 
-def _runs_to(path: Path, second: float) -> bool:
+def _runs_to(index: FrameIndex, second: float) -> bool:
     """Whether any stream still has data at `second` of the container."""
-    with open_media(path) as container:
+    with open_media(index.path, index.limits) as container:
         numbers = [stream.index for stream in container.streams]
     for number in numbers:
-        with open_media(path) as container:
+        with open_media(index.path, index.limits) as container:
             stream = container.streams[number]
             for packet in packets_of(container, stream):
                 if packet.pts is not None and float((packet.pts + (packet.duration or 0)) * stream.time_base) >= second:

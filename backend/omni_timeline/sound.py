@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from omni_timeline.container import decoded, open_media, packets_of
+from omni_timeline.container import DecodeLimits, decoded, open_media, packets_of
 from omni_timeline.timebase import SAMPLE_RATE, samples_in
 
 _RUN_UP = 1.0  # s decoded before the window: MP3's bit reservoir, Opus's pre-roll (80 ms) and AAC's overlap need less
@@ -24,7 +24,7 @@ _JITTER = 0.005  # s a timestamp may be off before it counts as a gap; Matroska 
 
 
 def read_sound(
-    path: Path, *, origin: float, start: float, end: float
+    path: Path, *, origin: float, start: float, end: float, limits: DecodeLimits
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """The sound from `start` to `end`, and what a person should know about it.
 
@@ -33,27 +33,28 @@ def read_sound(
         origin: container seconds of the video's first frame.
         start: seconds of the video.
         end: seconds of the video.
+        limits: how much the file may ask for.
 
     Returns:
         float32 (samples_in(end - start),), silence where nothing sounds; None if nothing of the sound decodes.
     """
     enter = start - _RUN_UP if start > _RUN_UP else None
-    frames = _frames(path, origin, enter)
+    frames = _frames(path, origin, enter, limits)
     first = next(frames, None)
     if enter is not None and (first is None or first[0] > start):
-        frames = _frames(path, origin, None)  # the seek landed late, or nothing sounds before `start`
+        frames = _frames(path, origin, None, limits)  # the seek landed late, or nothing sounds before `start`
         first = next(frames, None)
     if first is None:
-        return None, (f"The sound of {path.name} ({_codec(path)}) cannot be decoded; it is left out.",)
+        return None, (f"The sound of {path.name} ({_codec(path, limits)}) cannot be decoded; it is left out.",)
     sound = np.zeros(samples_in(end - start), dtype=np.float32)
     for second, samples in _resampled(_overlapping(chain([first], frames), start - _LEAD, end)):
         _lay(samples, sound, round((second - start) * SAMPLE_RATE))
     return sound, ()
 
 
-def _frames(path: Path, origin: float, enter: float | None) -> Iterator[tuple[float, Any]]:
+def _frames(path: Path, origin: float, enter: float | None, limits: DecodeLimits) -> Iterator[tuple[float, Any]]:
     """(second of the video, decoded frame) from `enter` on, or from a little earlier; from the beginning for None."""
-    with open_media(path) as container:
+    with open_media(path, limits) as container:
         stream = container.streams.best("audio")
         if stream is None or stream.codec_context is None:
             return
@@ -70,8 +71,8 @@ def _frames(path: Path, origin: float, enter: float | None) -> Iterator[tuple[fl
                 due = second + frame.samples / frame.sample_rate
 
 
-def _codec(path: Path) -> str:
-    with open_media(path) as container:
+def _codec(path: Path, limits: DecodeLimits) -> str:
+    with open_media(path, limits) as container:
         contexts = [stream.codec_context for stream in container.streams.audio]
         return ", ".join(context.name if context else "unknown codec" for context in contexts)
 
