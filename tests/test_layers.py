@@ -17,9 +17,11 @@ LAYERS = [
     {"segments"},
     {"container", "label_studio"},
     {"frames", "sound"},
-    {"media", "fetch", "regions", "metrics", "synthetic", "prompts", "grammar"},
+    {"media", "fetch", "regions", "metrics", "synthetic", "prompts", "checkpoint", "grammar"},
+    {"query", "decoder", "windows", "confidence", "formats", "page"},
     {"inputs", "model"},
     {"pipeline"},
+    {"engine"},
     {"server", "views", "prelabel", "evaluate", "train"},
     {"cli"},
 ]
@@ -34,7 +36,7 @@ ONLY_IN = {
     "label_studio_sdk": {"label_studio", "fetch", "prelabel", "evaluate", "train"},
     "label_studio_ml": set(),
     "flash_attn": {"model"},
-    "modelscope": {"model"},
+    "modelscope": {"checkpoint"},
     "matplotlib": set(),
 }
 

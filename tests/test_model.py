@@ -23,9 +23,10 @@ from transformers import (
     Qwen2_5OmniThinkerForConditionalGeneration,
 )
 
+from omni_timeline.checkpoint import DEMO_FOLDER
 from omni_timeline.errors import ModelError
 from omni_timeline.inputs import ClipInputs, RealTimeInputs
-from omni_timeline.model import DEMO_FOLDER, OmniModel
+from omni_timeline.model import OmniModel
 from test_inputs import Laid, make_clip
 
 PROCESSOR_FILES = ("chat_template.jinja", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -95,7 +96,7 @@ class TestLoading:
     def test_the_demo_says_that_it_is_one_wherever_a_person_looks(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO, logger="omni_timeline"):
             demo = OmniModel.load(device="cpu")
-        assert demo.is_demo
+        assert demo.checkpoint.is_demo
         assert re.fullmatch(r"demo-[0-9a-f]{8}", demo.version)
         [line] = caplog.messages
         assert line == f"Loaded {demo.description}"
@@ -103,9 +104,9 @@ class TestLoading:
 
     def test_a_folder_is_a_checkpoint_under_its_own_name(self, tiny: OmniModel, thinker_folder: Path) -> None:
         assert re.fullmatch(r"Tiny-Omni-[0-9a-f]{8}", tiny.version)
-        assert not tiny.is_demo
+        assert not tiny.checkpoint.is_demo
         assert "DEMO" not in tiny.description
-        assert tiny.name == str(thinker_folder)
+        assert tiny.checkpoint.name == str(thinker_folder)
         assert not tiny.model.training
 
     def test_of_a_full_checkpoint_the_thinker_alone_is_loaded(self, full_model: Any, tmp_path: Path) -> None:

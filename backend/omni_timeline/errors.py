@@ -39,3 +39,9 @@ class ModelError(OmniTimelineError):
     """A checkpoint cannot be loaded, or the model cannot run on what it was given."""
 
     status = 503
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, as a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(" .") + "."

@@ -1,26 +1,20 @@
-"""A checkpoint of Qwen2.5-Omni: where it lies, how it is loaded, what it answers.
+"""A checkpoint of Qwen2.5-Omni: how it is loaded, what it answers.
 
-Knows folders, hubs, devices and tokens. Knows no video: tensors come from `inputs`, text and log-probabilities go out.
+Knows devices, precisions and tokens. Knows no video: tensors come from `inputs`, text and log-probabilities go out.
 The thinker alone is loaded, from thinker-only checkpoints and from full ones: the talker that speaks is never built.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
@@ -32,25 +26,15 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from omni_timeline.errors import ModelError
+from omni_timeline.checkpoint import DEMO, WAY_OUT, Checkpoint
+from omni_timeline.errors import ModelError, first_line
 
-DEMO = "demo"
-DEMO_FOLDER = Path(__file__).parent / "demo" / "checkpoint"
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
-WAY_OUT = "`--model demo` works without a download."
-
-CHECKPOINT_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
-MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")  # a full checkpoint's config.json, and a thinker's
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, nobody should wait for minutes
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
-
-HASHED_BLOCK = 64 * 1024  # bytes
-HASHED_BLOCKS = 256  # of each file: 16 MiB are read whole, of larger ones an even sample
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +68,13 @@ class OmniModel:
     """A loaded checkpoint, made by `OmniModel.load`. Any thread may call it; one answer is generated at a time.
 
     Attributes:
-        name: as it was asked for: "demo", a folder or a hub id.
-        version: the checkpoint's name and a hash that changes with its files, such as "demo-1a2b3c4d".
+        checkpoint: its files, and their version.
         processor: its Qwen2_5OmniProcessor.
         model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
     """
 
-    def __init__(self, name: str, version: str, processor: Any, model: Any) -> None:
-        self.name = name
-        self.version = version
+    def __init__(self, checkpoint: Checkpoint, processor: Any, model: Any) -> None:
+        self.checkpoint = checkpoint
         self.processor = processor
         self.model = model
         tokenizer = processor.tokenizer
@@ -132,8 +114,8 @@ class OmniModel:
         place = _device(device)
         precision = _dtype(dtype, place)
         attention = _attention(attention, place, precision)
-        folder = _folder(name, hub)
-        _check_type(folder, name)
+        checkpoint = Checkpoint.find(name, hub)
+        folder = checkpoint.folder
         try:
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
             model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
@@ -142,20 +124,19 @@ class OmniModel:
             missing = sorted(report["missing_keys"])
             model = model.to(place).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
-            raise ModelError(f"The checkpoint {name} cannot be loaded: {_first_line(error)} {WAY_OUT}") from error
+            raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
         if missing:
             raise ModelError(f"The checkpoint {name} lacks {len(missing)} weights, {missing[0]} among them. {WAY_OUT}")
         if processor.chat_template is None:
             raise ModelError(f"The checkpoint {name} has no chat template (chat_template.jinja or .json). {WAY_OUT}")
-        basename = DEMO if name == DEMO else (name.rsplit("/", 1)[-1] if HUB_ID.fullmatch(name) else folder.name)
-        loaded = cls(name, f"{basename}-{_content_hash(folder)}", processor, model)
+        loaded = cls(checkpoint, processor, model)
         logger.info("Loaded %s", loaded.description)
         return loaded
 
     @property
-    def is_demo(self) -> bool:
-        """Whether this is the bundled demo checkpoint, which nobody should take for a real one."""
-        return self.name == DEMO
+    def version(self) -> str:
+        """The checkpoint's name and a hash that changes with its files, such as "demo-1a2b3c4d"."""
+        return self.checkpoint.version
 
     @property
     def description(self) -> str:
@@ -164,7 +145,7 @@ class OmniModel:
         size = f"{parameters / 1e9:.1f} billion" if parameters >= 1e9 else f"{parameters / 1e6:.1f} million"
         how = [str(self.model.device), str(self.model.dtype).removeprefix("torch.")]
         how += [self.model.config._attn_implementation, f"{size} parameters"]
-        return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.is_demo else "")
+        return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
 
     def generate(self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512) -> list[Output]:
         """The model's answer to each row of `inputs`, most likely token by token."""
@@ -309,87 +290,5 @@ def _flash_attention_obstacle(device: torch.device, dtype: torch.dtype) -> str |
     try:
         import flash_attn  # noqa: F401  # a build for another torch fails here, not at installation
     except ImportError as error:
-        return f"flash-attn cannot be imported ({_first_line(error)}), `pip install 'omni-timeline[gpu]'` installs it"
+        return f"flash-attn cannot be imported ({first_line(error)}), `pip install 'omni-timeline[gpu]'` installs it"
     return None
-
-
-def _folder(name: str, hub: str) -> Path:
-    """Where the checkpoint's files lie, after downloading them if it is a hub's."""
-    if name == DEMO:
-        if not (DEMO_FOLDER / "config.json").is_file():
-            raise ModelError("The demo checkpoint is missing from this installation; install omni-timeline again.")
-        return DEMO_FOLDER
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    if not HUB_ID.fullmatch(name):
-        raise ModelError(f"There is no folder {name}, and it is no hub id like Qwen/Qwen2.5-Omni-3B. {WAY_OUT}")
-    if hub == "huggingface":
-        return _from_hugging_face(name)
-    if hub == "modelscope":
-        return _from_modelscope(name)
-    raise ModelError(f"There is no hub {hub!r}: say huggingface or modelscope.")
-
-
-def _from_hugging_face(name: str) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES, etag_timeout=HUB_TIMEOUT))
-    except (OSError, ValueError, HTTPError) as error:
-        raise ModelError(_cannot_fetch(name, "Hugging Face", error)) from error
-
-
-def _from_modelscope(name: str) -> Path:
-    try:
-        from modelscope import snapshot_download as modelscope_download
-        from modelscope.hub.errors import HubError
-    except ImportError as error:
-        raise ModelError(
-            f"Fetching {name} from ModelScope needs `pip install 'omni-timeline[modelscope]'`. {WAY_OUT}"
-        ) from error
-    try:
-        return Path(modelscope_download(name, allow_patterns=CHECKPOINT_FILES))
-    except (OSError, ValueError, HubError) as error:
-        raise ModelError(_cannot_fetch(name, "ModelScope", error)) from error
-
-
-def _cannot_fetch(name: str, hub: str, error: Exception) -> str:
-    return (
-        f"There is no folder {name}, and it could not be fetched from {hub}: {_first_line(error)} "
-        f"Check the name and the network. {WAY_OUT}"
-    )
-
-
-def _check_type(folder: Path, name: str) -> None:
-    """Says what a folder that is no Qwen2.5-Omni checkpoint is instead."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{name} is not a checkpoint: it has no config.json. {WAY_OUT}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name} is not a checkpoint: its config.json cannot be read. {WAY_OUT}") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in MODEL_TYPES:
-        raise ModelError(f"{name} is a {kind or 'nameless'} checkpoint, and only Qwen2.5-Omni is understood. {WAY_OUT}")
-
-
-def _content_hash(folder: Path) -> str:
-    """Eight hexadecimal digits that change when a file of the checkpoint does, without reading gigabytes.
-
-    Of a large file only evenly spread blocks are read. Training touches every tensor, so it cannot slip through them.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        step = max(HASHED_BLOCK, size // HASHED_BLOCKS)
-        with path.open("rb") as file:
-            for offset in range(0, size, step):
-                file.seek(offset)
-                digest.update(file.read(HASHED_BLOCK))
-    return digest.hexdigest()[:8]
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error's message, as a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(" .") + "."
