@@ -47,8 +47,12 @@ def complaints(xml: str, result: list[dict], **prediction: object) -> list[str]:
 def test_the_config_that_the_readme_says_to_paste_is_understood():
     config = LabelConfig.from_xml((Path(__file__).parents[1] / "label_config.xml").read_text(encoding="utf-8"))
     assert len(config.labels) == 10
-    assert (config.video, config.video_field, config.text_area) == ("video", "video", "description")
-    assert config.frame_rate({}) == 25.0
+    assert (config.controls[0].media, config.video_field, config.controls[0].text_area) == (
+        "video",
+        "video",
+        "description",
+    )
+    assert config.controls[0].frame_rate({}) == 25.0
 
 
 @pytest.mark.parametrize("request_file", ["predict_request_open_task.json", "predict_request_interactive_from_ui.json"])
@@ -57,7 +61,7 @@ def test_the_config_of_a_recorded_request_is_understood(request_file):
     config = LabelConfig.from_xml(body["label_config"])
     data = body["tasks"][0]["data"]
     assert config.labels[:2] == ("Speech", "Action")
-    assert config.frame_rate(data) == 30.0
+    assert config.controls[0].frame_rate(data) == 30.0
     assert data[config.video_field].startswith("/data/")
 
 
@@ -71,8 +75,13 @@ def test_tags_are_found_wherever_they_are_and_in_any_case():
           <TextArea name="note" toName="v"/><TextArea name="d" toName="v" PerRegion="true"/>
         </View></View><!-- the end -->"""
     )
-    assert (config.video, config.video_field, config.labels, config.text_area) == ("v", "clip", ("A",), "d")
-    assert config.frame_rate({}) == 30.0
+    assert (config.controls[0].media, config.video_field, config.labels, config.controls[0].text_area) == (
+        "v",
+        "clip",
+        ("A",),
+        "d",
+    )
+    assert config.controls[0].frame_rate({}) == 30.0
 
 
 @pytest.mark.parametrize(
@@ -119,7 +128,11 @@ def test_of_several_videos_the_first_with_a_timeline_counts():
         <TimelineLabels name="t" toName="b">{LABELS}</TimelineLabels>
         <TimelineLabels name="u" toName="a"><Label value="X"/></TimelineLabels></View>"""
     config = LabelConfig.from_xml(xml)
-    assert (config.video, config.video_field, config.labels) == ("b", "b", ("Speech", "Action", "Scene Change"))
+    assert (config.controls[0].media, config.video_field, config.labels) == (
+        "b",
+        "b",
+        ("Speech", "Action", "Scene Change"),
+    )
 
 
 def test_several_timelines_of_one_video_each_get_their_own_labels():
@@ -235,7 +248,7 @@ def test_an_alias_is_what_label_studio_stores():
     ],
 )  # fmt: skip
 def test_the_frame_rate_is_the_one_that_label_studio_will_use(attribute, data, rate):
-    assert LabelConfig.from_xml(config_xml(video=attribute)).frame_rate(data) == pytest.approx(rate)
+    assert LabelConfig.from_xml(config_xml(video=attribute)).controls[0].frame_rate(data) == pytest.approx(rate)
 
 
 # --- Segments to results ---------------------------------------------------------------------------------------------
@@ -272,7 +285,7 @@ def test_without_a_text_area_the_text_goes_into_the_regions_meta():
 
 def test_a_text_area_for_the_whole_task_is_no_place_for_a_regions_text():
     xml = config_xml(text_area=False).replace("</View>", '<TextArea name="summary" toName="video"/></View>')
-    assert LabelConfig.from_xml(xml).text_area is None
+    assert LabelConfig.from_xml(xml).controls[0].text_area is None
 
 
 def test_ids_follow_from_the_content_and_never_repeat():
@@ -324,7 +337,7 @@ def test_label_studio_accepts_whatever_is_predicted(xml, duration, fps, drawn):
     config = LabelConfig.from_xml(xml)
     prediction = config.prediction(segments, duration=duration, task_data={"fps": fps}, model_version="m")
     assert INTERFACES[xml].validate_prediction(prediction, return_errors=True) == []
-    length = max(1, round(duration * config.frame_rate({"fps": fps}) + 1e-9))
+    length = max(1, round(duration * config.controls[0].frame_rate({"fps": fps}) + 1e-9))
     spans = [span for region in prediction["result"] for span in region["value"]["ranges"]]
     assert all(type(edge) is int for span in spans for edge in span.values())
     assert all(1 <= span["start"] <= span["end"] <= length + 1 for span in spans)
@@ -490,7 +503,7 @@ frame_rates = st.sampled_from([1, 23.976, 24, 25, 29.97, 30000 / 1001, 60, 0.04]
 )  # fmt: skip
 def test_what_a_human_would_draw_comes_back_unchanged(frame_rate, duration, drawn, text_area):
     config = LabelConfig.from_xml(config_xml(video=f'frameRate="{frame_rate}"', text_area=text_area))
-    length = max(1, int(duration * config.frame_rate({}) + 0.5))
+    length = max(1, int(duration * config.controls[0].frame_rate({}) + 0.5))
     result = []
     for number, (a, b, label, text) in enumerate(drawn):
         first, last = sorted((min(a, length), min(b, length)))

@@ -1,22 +1,29 @@
 """A project's labelling configuration, and the only code between segments and Label Studio's regions.
 
-Knows which tags can hold a segment, which label of the project a model's words mean, and the shape of Label Studio's
-results in both directions. Knows no network, no model, and of time only the frame rate that Label Studio uses, which
-need not be the file's.
+Knows which tags can hold a segment, which label of the project a model's words mean, what a project may decide in its
+config, and the shape of Label Studio's results in both directions. Knows no network, no model, and of time only the
+frame rate that Label Studio uses, which need not be the file's.
+
+    <TimelineLabels> on a <Video>     whole frames of Label Studio's timeline
+    <Labels> on an <Audio>            seconds, as floats
+    <TextArea perRegion="true">       a region's text, on either; without one it goes into the region's `meta.text`
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-from omni_timeline.errors import LabelConfigError
+from omni_timeline.errors import LabelConfigError, OmniTimelineError
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import LabelTimeline
 
@@ -24,106 +31,45 @@ DEFAULT_FRAME_RATE = 24.0  # frames per second; Label Studio's own where frameRa
 HIGHEST_FRAME_RATE = 1e6  # beyond any camera: such a frameRate is a mistake
 USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name takes what fits no other
 LARGEST_FRAME = 2**53  # beyond it a number no longer counts single frames
-NEEDS = '<TimelineLabels toName="video"> with <Label> tags, on a <Video name="video" value="$video">'
+MOST_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
+SHORTEST_WINDOW = 1.0  # s; thousands of windows of milliseconds would keep the model busy for days
+NEEDS = '<TimelineLabels toName="video"> on a <Video>, or <Labels toName="audio"> on an <Audio>, with <Label> tags'
 
 
 @dataclass(frozen=True)
 class Label:
-    """One <Label>: what Label Studio stores for it, and the other names under which a model may mean it."""
+    """One <Label>: what Label Studio stores for it, and the other names under which a model may mean it.
+
+    Attributes:
+        value: what is stored: the alias where there is one.
+        other_names: its value beside an alias, then those in `predicted_values`.
+        hint: what it means, from `hint` or else `predicted_values`; "" where the config says neither.
+    """
 
     value: str
     other_names: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)
-class TimelineControl:
-    """One <TimelineLabels> on the video.
+class Control:
+    """One tag that holds segments: <TimelineLabels> on a video, or <Labels> on an audio.
 
     Attributes:
         name: what results call it (`from_name`).
+        kind: the `type` of its results, and the key of the labels in their value.
+        media: the name of the <Video> or <Audio> it is on (`to_name`).
         labels: at least one.
-        default: the value of the label that takes what fits none.
+        text_area: name of the <TextArea perRegion="true"> on the same media; without one, texts go to `meta.text`.
+        frame_rate_attribute: the video's frameRate as it is written, or "".
     """
 
     name: str
+    kind: Literal["timelinelabels", "labels"]
+    media: str
     labels: tuple[Label, ...]
-    default: str
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """Where a project keeps its segments: timelines of labels on one video, and perhaps a text for each region.
-
-    Attributes:
-        video: the <Video>'s name (`to_name` of results).
-        video_field: the key of the task's data that holds its URL.
-        controls: every <TimelineLabels> on that video, at least one; the first one's default label counts.
-        text_area: name of the <TextArea perRegion="true"> on the same video; without one, texts go to `meta.text`.
-        frame_rate_attribute: frameRate as it is written, or "".
-    """
-
-    video: str
-    video_field: str
-    controls: tuple[TimelineControl, ...]
     text_area: str | None = None
     frame_rate_attribute: str = ""
-
-    @classmethod
-    def from_xml(cls, xml: str) -> LabelConfig:
-        """Read a labelling configuration; names of tags and attributes in any case, as in Label Studio's editor.
-
-        Of several videos it takes the first that a <TimelineLabels> names.
-
-        Raises:
-            LabelConfigError: there is no place for a segment in it; the message names the tag that is needed.
-        """
-        tags = [_Tag(element) for element in _root(xml).iter()]
-        videos = {tag["name"]: tag for tag in tags if tag.kind == "video" and tag["name"]}
-        timelines = [tag for tag in tags if tag.kind == "timelinelabels"]
-        video = next((videos[name] for tag in timelines for name in tag.targets if name in videos), None)
-        if video is None:
-            raise LabelConfigError(f"The labelling config needs {NEEDS}; found {_found(tags)}.")
-        field = re.fullmatch(r"\$([^,\s]+)", video["value"])
-        if field is None:
-            raise LabelConfigError(
-                f'The <Video> of the labelling config needs value="$field", a field of the task\'s data; '
-                f'found value="{video["value"]}".'
-            )
-        on_video = [tag for tag in tags if video["name"] in tag.targets]
-        text_areas = [tag["name"] for tag in on_video if tag.kind == "textarea" and tag["perregion"] == "true"]
-        return cls(
-            video=video["name"],
-            video_field=field[1],
-            controls=tuple(_control(tag) for tag in on_video if tag.kind == "timelinelabels"),
-            text_area=next(filter(None, text_areas), None),
-            frame_rate_attribute=video["framerate"],
-        )
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The values of all labels, in the order of the config, each once."""
-        return tuple(dict.fromkeys(label.value for control in self.controls for label in control.labels))
-
-    @property
-    def default_label(self) -> str:
-        """The label that takes what fits none.
-
-        That of the attribute `model_default_label` of <TimelineLabels>; else one called Event, Other or Unknown;
-        else the first.
-        """
-        return self.controls[0].default
-
-    def label_for(self, name: str) -> str:
-        """The label that a model means by `name`, or the default label."""
-        return self._known(name) or self.default_label
-
-    def labelled(self, segment: Segment) -> Segment:
-        """The segment with a label of the project; words that are none of its labels move into the text."""
-        label = self._known(segment.label)
-        if label is not None:
-            return replace(segment, label=label)
-        words = f"{segment.label}: {segment.text}" if segment.text else segment.label
-        return replace(segment, label=self.default_label, text=words)
 
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of Label Studio's timeline for this task.
@@ -138,21 +84,139 @@ class LabelConfig:
             return DEFAULT_FRAME_RATE
         return 1 / number if number < 1 else number
 
+    def span(self, segment: Segment, duration: float, task_data: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the segment lies in a video of `duration` seconds, as the value of a result has it."""
+        if self.kind == "labels":
+            end = min(segment.end, duration)
+            return {"start": min(segment.start, end), "end": end, "channel": 0}
+        first, last = LabelTimeline(self.frame_rate(task_data), duration).frames(segment.start, segment.end)
+        return {"ranges": [{"start": first, "end": last}]}
+
+    def seconds(self, value: Mapping[str, Any], task_data: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+        """Start and end of every span in a result's value; the reverse of `span`."""
+        if self.kind == "labels":
+            start, end = _javascript_number(value.get("start")), _javascript_number(value.get("end"))
+            if math.isfinite(start) and math.isfinite(end):
+                yield max(0.0, start), end
+            return
+        timeline = LabelTimeline(self.frame_rate(task_data), 1.0)  # the length does not matter here
+        for first, last in _frames(value.get("ranges")):
+            yield timeline.seconds(first, last)
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """What a project decides for itself, by attributes of its control tag; None: as the service is set.
+
+    Attributes:
+        prompt: `model_prompt`, the instruction for the model.
+        frames: `model_frames`, how many frames of a video or window the model sees.
+        window_seconds: `model_window_seconds`, how long a stretch the model sees at once; "whole" for all of it.
+        score_threshold: `model_score_threshold`; segments with a lower score are left out.
+    """
+
+    prompt: str | None = None
+    frames: int | None = None
+    window_seconds: float | Literal["whole"] | None = None
+    score_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Where a project keeps its segments, and what it decides for itself.
+
+    Attributes:
+        video_field: the key of the task's data that holds the video's URL.
+        controls: the tags that hold segments of that video, at least one; a segment's label decides between them.
+            Those on a timeline come first.
+        default_label: the label that takes what fits none: that of `model_default_label`; else one called Event,
+            Other or Unknown; else the first.
+        settings: its own choices.
+    """
+
+    video_field: str
+    controls: tuple[Control, ...]
+    default_label: str
+    settings: ProjectSettings = ProjectSettings()
+
+    @classmethod
+    def from_xml(cls, xml: str) -> LabelConfig:
+        """Read a labelling configuration; names of tags and attributes in any case, as in Label Studio's editor.
+
+        Of several videos it takes the first that a <TimelineLabels> names; without one, the first audio that a
+        <Labels> names, and where a <Video> is in sync with it, that video's file.
+
+        Raises:
+            LabelConfigError: there is no place for a segment in it, and the message names the tag that is needed; or
+                an attribute has a value that cannot be.
+        """
+        tags = _tags(_root(xml))
+        media = {(tag.kind, tag["name"]): tag for tag in reversed(tags) if tag.kind in _MEDIA.values() and tag["name"]}
+        holders = [(tag, media[key]) for tag in tags for key in tag.keys_of_media if key in media]
+        if not holders:
+            raise LabelConfigError(f"The labelling config needs {NEEDS}; found {_found(tags)}.")
+        holders.sort(key=lambda holder: holder[0].kind != "timelinelabels")  # stable: else in the config's order
+        shown = _shown(media)
+        field = _field(shown[holders[0][1]])
+        chosen: dict[_Tag, _Tag] = {}
+        for tag, of in holders:
+            if shown[of]["value"] == f"${field}":
+                chosen.setdefault(tag, of)
+        text_areas = {
+            name: tag["name"]
+            for tag in reversed(tags)
+            if tag.kind == "textarea" and tag["perregion"].lower() == "true" and tag["name"]
+            for name in tag.targets
+        }
+        controls = tuple(_control(tag, of, text_areas.get(of["name"])) for tag, of in chosen.items())
+        return cls(field, controls, _default_label(list(chosen), controls), _settings(list(chosen)))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The values of all labels, in the order of the config, each once."""
+        return tuple(self._owners)
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """What labels mean, by label, for those where the config says it."""
+        labels = [label for control in self.controls for label in control.labels if label.hint]
+        return {label.value: label.hint for label in reversed(labels)}
+
+    def label_for(self, name: str) -> str:
+        """The label that a model means by `name`, or the default label."""
+        return self._known(name) or self.default_label
+
+    def labelled(self, segment: Segment) -> Segment:
+        """The segment with a label of the project; words that are none of its labels move into the text."""
+        label = self._known(segment.label)
+        if label is not None:
+            return replace(segment, label=label)
+        words = f"{segment.label}: {segment.text}" if segment.text else segment.label
+        return replace(segment, label=self.default_label, text=words)
+
     def to_result(
         self, segments: Iterable[Segment], *, duration: float, task_data: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         """Label Studio's results for the segments of a video of `duration` seconds, in their order.
 
-        Each becomes a region of whole frames within the timeline, its label one of the project's. The ids follow from
-        the content alone: the same segments give the same result.
+        Each becomes a region within the timeline, its label one of the project's. The ids follow from the content
+        alone: the same segments give the same result.
         """
-        timeline = LabelTimeline(self.frame_rate(task_data), duration)
         taken: set[str] = set()
         result: list[dict[str, Any]] = []
         for segment in sorted(self.labelled(segment) for segment in segments):
-            first, last = timeline.frames(segment.start, segment.end)
-            region_id = _unused_id(f"{first}-{last} {segment.label}: {segment.text}", taken)
-            result += self._regions(segment, [{"start": first, "end": last}], region_id)
+            control = self._owners[segment.label]
+            span = control.span(segment, duration, task_data)
+            region_id = _unused_id(f"{json.dumps(span)} {segment.label}: {segment.text}", taken)
+            common: dict[str, Any] = {"id": region_id, "to_name": control.media}
+            common |= {"original_length": duration} if control.kind == "labels" else {}
+            common |= {} if segment.score is None else {"score": segment.score}
+            loose_text = {"meta": {"text": [segment.text]}} if segment.text and control.text_area is None else {}
+            labels = {**span, control.kind: [segment.label]}
+            result.append({**common, "from_name": control.name, "type": control.kind, "value": labels, **loose_text})
+            if segment.text and control.text_area is not None:
+                text = {**deepcopy(span), "text": [segment.text]}
+                result.append({**common, "from_name": control.text_area, "type": "textarea", "value": text})
         return result
 
     def prediction(
@@ -164,74 +228,146 @@ class LabelConfig:
         result = self.to_result(segments, duration=duration, task_data=task_data)
         return {"model_version": model_version, "result": result, **score}
 
+    def check(self, prediction: Mapping[str, Any], *, duration: float, task_data: Mapping[str, Any]) -> None:
+        """Refuse a prediction that Label Studio would store and then choke on.
+
+        It stores nearly everything, and a region without a value makes the task's page unusable; frames that are no
+        whole numbers vanish; a score that is not a number loses the whole batch (1.23.2). Whatever passes here also
+        passes `LabelInterface.validate_prediction` of Label Studio's SDK.
+
+        Raises:
+            OmniTimelineError: something is wrong with it, which is a mistake in this package.
+        """
+        try:
+            json.dumps(prediction, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            _require(False, f"it is no JSON ({error})")
+        version, result = prediction.get("model_version"), prediction.get("result")
+        _require(isinstance(version, str) and version != "", f"model_version must be a text, got {_short(version)}")
+        _require("score" not in prediction or _score(prediction["score"]) is not None, "its score must be from 0 to 1")
+        _require(isinstance(result, list), f"result must be a list, got {_short(result)}")
+        seen: dict[tuple[str, bool], Any] = {}
+        for region in result or []:
+            self._check_region(region, duration, task_data)
+            is_text, region_id = region["type"] == "textarea", region["id"]
+            times = region["to_name"], *(region["value"].get(key) for key in ("ranges", "start", "end", "channel"))
+            _require((region_id, is_text) not in seen, f"the id {_short(region_id)} is there twice")
+            _require(
+                not is_text or seen.get((region_id, False)) == times,
+                f"this text has no region before it with its id and times: {_short(region)}",
+            )
+            seen[region_id, is_text] = times
+
     def from_result(self, result: Any, *, task_data: Mapping[str, Any], duration: float | None = None) -> list[Segment]:
         """The segments of an annotation or a prediction, in order; the reverse of `to_result`. Never raises.
 
         A region with several ranges or labels gives a segment for each. Labels stay as they are, those that the config
-        no longer has too. What is no region on this video's timeline is passed over: relations, texts without a region,
-        regions without frames (Label Studio writes them when another control shares the video) or with frames that are
-        no numbers. With `duration`, segments are cut to it.
+        no longer has too. What is no region of this config's controls is passed over: relations, texts without a
+        region, regions without times (Label Studio writes them when another control shares the video) or with times
+        that are no numbers. With `duration`, segments are cut to it.
         """
-        timeline = LabelTimeline(self.frame_rate(task_data), duration or 1.0)
+        media = {control.media: control for control in reversed(self.controls)}
         items = [item for item in result if isinstance(item, Mapping)] if isinstance(result, list) else []
         texts = self._texts(items)
         segments = []
         for item in items:
-            value = item.get("value")
-            if not isinstance(value, Mapping) or item.get("to_name", self.video) != self.video:
+            value, name = item.get("value"), item.get("to_name", self.controls[0].media)
+            control = media.get(name) if isinstance(name, str) else None
+            if control is None or not isinstance(value, Mapping):
                 continue
-            for first, last in _frames(value.get("ranges")):
-                start, end = timeline.seconds(first, last)
+            for start, end in control.seconds(value, task_data):
                 end = min(end, duration or math.inf)
                 text = texts.get(_id(item)) or _joined(_get(item.get("meta"), "text"))
-                for label in _strings(value.get("timelinelabels")):
+                for label in _strings(value.get(control.kind)):
                     if label.strip() and start < end:
                         segments.append(Segment(start, end, label, text, _score(item.get("score"))))
         return sorted(segments)
 
-    def _regions(self, segment: Segment, ranges: list[dict[str, int]], region_id: str) -> Iterator[dict[str, Any]]:
-        """The label's result and, where there is a text and a tag for it, the text's, joined by their id."""
-        common = {"id": region_id, "to_name": self.video}
-        score = {} if segment.score is None else {"score": segment.score}
-        loose_text = {"meta": {"text": [segment.text]}} if segment.text and self.text_area is None else {}
-        labels = {"ranges": ranges, "timelinelabels": [segment.label]}
-        owner = next((c.name for c in self.controls if segment.label in {label.value for label in c.labels}), None)
-        yield {**common, "from_name": owner, "type": "timelinelabels", "value": labels, **loose_text, **score}
-        if segment.text and self.text_area is not None:
-            text = {"ranges": [dict(span) for span in ranges], "text": [segment.text]}
-            yield {**common, "from_name": self.text_area, "type": "textarea", "value": text, **score}
+    @cached_property
+    def _owners(self) -> dict[str, Control]:
+        """The control of each label; the first that has it."""
+        owners: dict[str, Control] = {}
+        for control in self.controls:
+            for label in control.labels:
+                owners.setdefault(label.value, control)
+        return owners
+
+    @cached_property
+    def _by_key(self) -> dict[str, str]:
+        """The label behind each key of a name."""
+        labels = [label for control in self.controls for label in control.labels]
+        called = {_key(other): label.value for label in reversed(labels) for other in reversed(label.other_names)}
+        return called | {_key(label.value): label.value for label in reversed(labels)}  # a value beats another's name
 
     def _known(self, name: str) -> str | None:
-        labels = [label for control in self.controls for label in control.labels]
-        if name in {label.value for label in labels}:
-            return name
-        called = {_key(other): label.value for label in reversed(labels) for other in reversed(label.other_names)}
-        called |= {_key(label.value): label.value for label in reversed(labels)}  # a label's value beats another's name
-        return called.get(_key(name))
+        return name if name in self._owners else self._by_key.get(_key(name))
 
     def _texts(self, items: Sequence[Mapping[str, Any]]) -> dict[str | None, str]:
         """The texts by the id of their region; that of this config's TextArea where a region has several."""
+        ours = {control.text_area for control in self.controls}
         texts: dict[str | None, str] = {}
         for item in items:
             text = _joined(_get(item.get("value"), "text")) if item.get("type") == "textarea" else ""
-            if text and (item.get("from_name") == self.text_area or _id(item) not in texts):
+            from_ours = isinstance(item.get("from_name"), str) and item["from_name"] in ours
+            if text and (from_ours or _id(item) not in texts):
                 texts[_id(item)] = text
         texts.pop(None, None)
         return texts
 
+    def _check_region(self, region: Any, duration: float, task_data: Mapping[str, Any]) -> None:
+        """One of a prediction's results; see `check`."""
+
+        described = _short(region)
+
+        def require(fine: bool, otherwise: str) -> None:
+            _require(fine, f"{otherwise}: {described}")
+
+        require(isinstance(region, dict) and isinstance(region.get("value"), dict), "a region needs a value")
+        named = all(isinstance(region.get(key), str) and region[key] for key in ("id", "from_name", "to_name", "type"))
+        require(named, "id, from_name, to_name and type must be texts")
+        value, is_text = region["value"], region["type"] == "textarea"
+        owners = {(c.text_area if is_text else c.name, c.media): c for c in reversed(self.controls)}
+        control = owners.get((region["from_name"], region["to_name"]))
+        require(control is not None, "the config has no such from_name and to_name")
+        assert control is not None  # for the type checker
+        require(is_text or region["type"] == control.kind, f"the type must be {control.kind}")
+        require("score" not in region or _score(region["score"]) is not None, "its score must be from 0 to 1")
+        words = value.get("text" if is_text else control.kind)
+        are_texts = isinstance(words, list) and words != [] and all(isinstance(word, str) for word in words)
+        require(are_texts, "labels and text must be lists of texts")
+        require(is_text or set(words) <= {label.value for label in control.labels}, "the control has no such label")
+        if control.kind == "labels":
+            start, end = value.get("start"), value.get("end")
+            ordered = type(start) in (int, float) and type(end) in (int, float) and 0 <= start <= end <= duration
+            require(ordered, f"seconds must be numbers with 0 <= start <= end <= {duration}")
+        else:
+            length = LabelTimeline(control.frame_rate(task_data), duration).length
+            ranges = value.get("ranges")
+            require(isinstance(ranges, list) and len(ranges) == 1, "there must be one range")
+            first, last = _get(ranges[0], "start"), _get(ranges[0], "end")
+            ordered = type(first) is int and type(last) is int and 1 <= first <= last <= length
+            require(ordered, f"frames must be whole numbers with 1 <= start <= end <= {length}")
+
 
 # --- The config's XML ------------------------------------------------------------------------------------------------
 
+_MEDIA = {"timelinelabels": "video", "labels": "audio"}  # which media each control can hold segments of
+_KINDS = {"audioplus": "audio"}  # other spellings that the editor still reads
 _LAYOUT = {"view", "label", "header", "style", "choice"}  # not worth naming as what was found
+_MOST_NAMED = 8  # tags or labels in one message
 
 
 class _Tag:
-    """A tag with its attributes by their name in lower case; an absent one is ""."""
+    """A tag with its attributes by their name in lower case; an absent one is "".
+
+    Attributes:
+        labels: the <Label> tags in it, if it is a control.
+    """
 
     def __init__(self, element: ET.Element) -> None:
-        self.element = element
         self.written = str(element.tag)
-        self.kind = self.written.lower()
+        self.kind = _KINDS.get(self.written.lower(), self.written.lower())
+        self.labels: list[_Tag] = []
         self._attributes = {name.lower(): value.strip() for name, value in element.attrib.items()}
 
     def __getitem__(self, attribute: str) -> str:
@@ -241,6 +377,11 @@ class _Tag:
     def targets(self) -> list[str]:
         """The names in toName."""
         return [name.strip() for name in self["toname"].split(",") if name.strip()]
+
+    @property
+    def keys_of_media(self) -> list[tuple[str, str]]:
+        """Kind and name of what it could hold segments of; empty for tags that hold none."""
+        return [(_MEDIA[self.kind], name) for name in self.targets] if self.kind in _MEDIA else []
 
 
 def _root(xml: str) -> ET.Element:
@@ -254,36 +395,130 @@ def _root(xml: str) -> ET.Element:
         raise LabelConfigError(f"The labelling config is not well-formed XML: {error}; it needs {NEEDS}.") from error
 
 
+def _tags(root: ET.Element) -> list[_Tag]:
+    """All tags in the order of the config, each <Label> also in the nearest control around it."""
+    tags: list[_Tag] = []
+    waiting: list[tuple[ET.Element, _Tag | None]] = [(root, None)]  # no recursion: a config may be nested a mile deep
+    while waiting:
+        element, control = waiting.pop()
+        tag = _Tag(element)
+        tags.append(tag)
+        if tag.kind == "label" and control is not None:
+            control.labels.append(tag)
+        within = tag if tag.kind in _MEDIA else control
+        waiting += [(child, within) for child in reversed(element)]
+    return tags
+
+
+def _shown(media: Mapping[tuple[str, str], _Tag]) -> dict[_Tag, _Tag]:
+    """The tag with the file to watch for each media: the video in sync with an audio, where there is one; else itself.
+
+    The `sync` of tags that play together is one word of the admin's choice, or the other's name.
+    """
+    videos = {tag[key]: tag for (kind, _), tag in media.items() if kind == "video" for key in ("sync", "name")}
+    videos.pop("", None)
+    return {
+        tag: tag if kind == "video" else videos.get(tag["sync"]) or videos.get(name) or tag
+        for (kind, name), tag in media.items()
+    }
+
+
+def _field(media: _Tag) -> str:
+    field = re.fullmatch(r"\$([^,\s]+)", media["value"])
+    if field is None:
+        raise LabelConfigError(
+            f'The <{media.written}> of the labelling config needs value="$field", a field of the task\'s data; '
+            f'found value="{_short(media["value"])}".'
+        )
+    return field[1]
+
+
 def _found(tags: Iterable[_Tag]) -> str:
     names = dict.fromkeys(
         f'<{tag.written} toName="{tag["toname"]}">' if tag["toname"] else f"<{tag.written}>"
         for tag in tags
         if tag.kind not in _LAYOUT
     )
-    return ", ".join(names) or "neither"
+    return _named(names) or "neither"
 
 
-def _control(tag: _Tag) -> TimelineControl:
+def _named(names: Iterable[str]) -> str:
+    """The first few of them, and how many more there are."""
+    few = [_short(name) for name in names]
+    more = [f"{len(few) - _MOST_NAMED} more"] if len(few) > _MOST_NAMED else []
+    return ", ".join(few[:_MOST_NAMED] + more)
+
+
+def _short(value: object, most: int = 200) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _control(tag: _Tag, media: _Tag, text_area: str | None) -> Control:
     if not tag["name"]:
-        raise LabelConfigError("The <TimelineLabels> of the labelling config needs a name.")
+        raise LabelConfigError(f"The <{tag.written}> of the labelling config needs a name.")
     labels: dict[str, Label] = {}
-    for child in map(_Tag, tag.element.iter()):
+    for child in tag.labels:
         # Label Studio and its SDK store the alias where there is one (LabelTag.parse_node; checked with 2.1.2).
-        if child.kind == "label" and (value := child["alias"] or child["value"]):
-            others = (child["value"], *(name.strip() for name in child["predicted_values"].split(",")))
-            labels.setdefault(value, Label(value, tuple(name for name in others if name and name != value)))
+        if value := child["alias"] or child["value"]:
+            predicted = [name.strip() for name in child["predicted_values"].split(",") if name.strip()]
+            others = tuple(name for name in (child["value"], *predicted) if name and name != value)
+            labels.setdefault(value, Label(value, others, child["hint"] or ", ".join(predicted)))
     if not labels:
         hint = f' (labels from the task\'s data, as in value="{tag["value"]}", cannot be read)' if tag["value"] else ""
-        raise LabelConfigError(f'<TimelineLabels name="{tag["name"]}"> needs <Label value="…"> tags in it{hint}.')
-    by_key = {_key(value): value for value in reversed(labels)}
-    wanted = tag["model_default_label"]
-    if wanted and _key(wanted) not in by_key:
+        raise LabelConfigError(f'<{tag.written} name="{tag["name"]}"> needs <Label value="…"> tags in it{hint}.')
+    kind: Literal["timelinelabels", "labels"] = "labels" if tag.kind == "labels" else "timelinelabels"
+    return Control(tag["name"], kind, media["name"], tuple(labels.values()), text_area, media["framerate"])
+
+
+def _default_label(tags: Sequence[_Tag], controls: Sequence[Control]) -> str:
+    every: dict[str, str] = {}
+    for tag, control in zip(tags, controls, strict=True):
+        by_key = {_key(label.value): label.value for label in reversed(control.labels)}
+        if wanted := tag["model_default_label"]:
+            if _key(wanted) not in by_key:
+                raise LabelConfigError(
+                    f'model_default_label="{_short(wanted)}" is none of the labels of '
+                    f'<{tag.written} name="{tag["name"]}">: {_named(label.value for label in control.labels)}.'
+                )
+            return by_key[_key(wanted)]
+        every = by_key | every
+    return next((every[name] for name in USUAL_DEFAULT_LABELS if name in every), controls[0].labels[0].value)
+
+
+def _settings(tags: Sequence[_Tag]) -> ProjectSettings:
+    seconds = f'a number of seconds, at least {SHORTEST_WINDOW:g}, or "whole"'
+    window = _attribute(tags, "model_window_seconds")
+    is_whole = window.lower() == "whole"
+    frames = _number(tags, "model_frames", 1, MOST_FRAMES, f"a whole number from 1 to {MOST_FRAMES}")
+    return ProjectSettings(
+        prompt=_attribute(tags, "model_prompt") or None,
+        frames=None if frames is None else int(frames),
+        window_seconds=(
+            "whole" if is_whole else _number(tags, "model_window_seconds", SHORTEST_WINDOW, LARGEST_FRAME, seconds)
+        ),
+        score_threshold=_number(tags, "model_score_threshold", 0, 1, "a number from 0 to 1"),
+    )
+
+
+def _attribute(tags: Sequence[_Tag], name: str) -> str:
+    """What the control tags say, "" if nothing; a project can have it only one way."""
+    values = list(dict.fromkeys(tag[name] for tag in tags if tag[name]))
+    if len(values) > 1:
         raise LabelConfigError(
-            f'model_default_label="{wanted}" is none of the labels of <TimelineLabels name="{tag["name"]}">: '
-            f"{', '.join(labels)}."
+            f'{name}="{_short(values[0])}" and {name}="{_short(values[1])}" contradict each other; say it on one tag.'
         )
-    usual = next((by_key[name] for name in USUAL_DEFAULT_LABELS if name in by_key), next(iter(labels)))
-    return TimelineControl(tag["name"], tuple(labels.values()), by_key[_key(wanted)] if wanted else usual)
+    return values[0] if values else ""
+
+
+def _number(tags: Sequence[_Tag], name: str, low: float, high: float, allowed: str) -> float | None:
+    written = _attribute(tags, name)
+    if not written:
+        return None
+    number = _javascript_number(written)
+    if not low <= number <= high or ("whole number" in allowed and number != int(number)):  # NaN is not between
+        raise LabelConfigError(f'{name}="{_short(written)}" cannot be; it must be {allowed}.')
+    return number
 
 
 def _key(name: str) -> str:
@@ -327,6 +562,11 @@ def _frames(ranges: Any) -> Iterator[tuple[int, int]]:
         first, last = _javascript_number(_get(span, "start")), _javascript_number(_get(span, "end"))
         if math.isfinite(first) and math.isfinite(last) and last >= max(first, 1):
             yield max(1, round(first)), max(1, round(last))
+
+
+def _require(fine: bool, otherwise: str) -> None:
+    if not fine:
+        raise OmniTimelineError(f"This prediction is not as Label Studio needs it: {otherwise}; please report this.")
 
 
 def _get(value: Any, key: str) -> Any:

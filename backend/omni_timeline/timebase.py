@@ -114,14 +114,18 @@ class LabelTimeline:
     @property
     def length(self) -> int:
         """Frames on the timeline, at least 1."""
-        return max(1, math.floor(self.duration * self.frame_rate + 0.5))  # halves up, as in JavaScript
+        return max(1, self._whole(self.duration))
 
     def frames(self, start: float, end: float) -> tuple[int, int]:
         """First and last label frame of the span from `start` to `end` seconds, within 1..length."""
-        first = min(max(round(start * self.frame_rate) + 1, 1), self.length)
-        last = min(max(round(end * self.frame_rate), first), self.length)
+        first = min(max(self._whole(start) + 1, 1), self.length)
+        last = min(max(self._whole(end), first), self.length)
         return first, last
 
     def seconds(self, first: int, last: int) -> tuple[float, float]:
         """Start and end in seconds of the label frames `first` to `last`, both included."""
         return (first - 1) / self.frame_rate, last / self.frame_rate
+
+    def _whole(self, seconds: float) -> int:
+        """Whole frames in `seconds`; halves up as in JavaScript, or the video's end could miss its last frame."""
+        return math.floor(seconds * self.frame_rate + 0.5)
