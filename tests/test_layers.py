@@ -22,7 +22,7 @@ LAYERS = [
     {"inputs", "model"},
     {"pipeline"},
     {"engine"},
-    {"server", "views", "prelabel", "evaluate", "train"},
+    {"server", "views", "page", "prelabel", "evaluate", "train"},
     {"cli"},
 ]
 
