@@ -3,20 +3,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LABEL_STUDIO_VERSION := 1.23.2
-SAMPLES := backend/omni_timeline/demo/samples
-SOURCES := backend tests benchmarks training
+SOURCES := backend demo tests benchmarks training
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format demo-checkpoint demo-samples benchmarks programs check-python clean
+.PHONY: help demo demo-up demo-down test lint format demo-checkpoint demo-samples benchmarks programs check-python clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-demo: .venv/.installed ## predict the bundled sample clips, print and draw them beside the truth
-	$(BIN)/omni-timeline predict $(SAMPLES)/*.mp4 --truth --timeline demo-output/timeline.png \
-		--label-config label_config.xml --label-studio demo-output/label-studio-import.json
-	@echo "The timelines:            demo-output/timeline.png"
-	@echo "For Label Studio's import: demo-output/label-studio-import.json"
+demo: .venv/.installed .venv-label-studio/.installed ## Label Studio with this backend and clips to look at; stays until Ctrl-C
+	@$(BIN)/python -m demo $(if $(DETACH),--detach) \
+		$(if $(LABEL_STUDIO_PORT),--label-studio-port $(LABEL_STUDIO_PORT)) \
+		$(if $(BACKEND_PORT),--backend-port $(BACKEND_PORT))
+
+demo-up: ## the same, left running in the background
+	@$(MAKE) --no-print-directory demo DETACH=1
+
+demo-down: ## stop it
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo down; else echo "No demo is running."; fi
 
 test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## everything that has to hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest  # the small model gains nothing from more, and several processes run side by side
@@ -64,7 +68,7 @@ clean: ## remove what the commands above made, the environments too
 	@touch $@
 
 .venv-label-studio/.installed: Makefile | check-python
-	@echo "Setting up .venv-label-studio, the Label Studio that the tests talk to."
+	@echo "Setting up .venv-label-studio with Label Studio $(LABEL_STUDIO_VERSION): about 1 GB."
 	$(PYTHON) -m venv .venv-label-studio
 	.venv-label-studio/bin/pip install label-studio==$(LABEL_STUDIO_VERSION)
 	@touch $@

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from .label_studio import LabelStudio, free_port, label_studio, running
+from .label_studio import LabelStudio, free_port, label_studio, local_environ, running
 
 LOADING_SECONDS = 600.0  # 6 s on a machine with nothing else to do
 
@@ -39,20 +39,19 @@ def backend(
 ) -> Iterator[Backend]:
     """With the demo checkpoint, ready to predict."""
     folder, port = tmp_path_factory.mktemp("backend"), free_port()
-    environ = {
-        **os.environ,
-        "LABEL_STUDIO_URL": studio.url,
-        "LABEL_STUDIO_API_KEY": studio.token,
-        "MODEL": "demo",
-        "DEVICE": "cpu",
-        "CACHE_DIR": str(folder / "cache"),
-        "PORT": str(port),
-        "LOG_LEVEL": "INFO",
-    }
+    environ = local_environ(
+        LABEL_STUDIO_URL=studio.url,
+        LABEL_STUDIO_API_KEY=studio.token,
+        MODEL="demo",
+        DEVICE="cpu",
+        CACHE_DIR=str(folder / "cache"),
+        PORT=str(port),
+        LOG_LEVEL="INFO",
+    )
     conf = request.config.rootpath / "backend" / "gunicorn.conf.py"
     command = [sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.server:create_app()"]
     url, log = f"http://127.0.0.1:{port}", folder / "backend.log"
-    with running(command, environ, log, f"{url}/versions"):
+    with running("the backend", command, environ, log, f"{url}/versions"):
         _wait_until_ready(url, log)
         yield Backend(url, log)
 
