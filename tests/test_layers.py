@@ -29,8 +29,9 @@ LAYERS = [
 # Heavy or far-reaching imports, and the only modules that may have them.
 ONLY_IN = {
     "av": {"container", "frames", "sound", "media", "synthetic"},
-    "torch": {"inputs", "model", "train"},
-    "transformers": {"inputs", "model", "train"},
+    "torch": {"inputs", "model", "train", "decoding"},
+    "transformers": {"inputs", "model", "train", "decoding"},
+    "llguidance": {"decoding"},
     "flask": {"server"},
     "ray": {"prelabel"},
     "label_studio_sdk": {"label_studio", "fetch", "prelabel", "evaluate", "train"},

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -19,7 +20,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -27,7 +27,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from omni_timeline.checkpoint import DEMO, WAY_OUT, Checkpoint
+from omni_timeline.decoding import NUMERALS, Following, Grammars, OwnScores
 from omni_timeline.errors import ModelError, first_line
+from omni_timeline.grammar import Grammar
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -47,13 +49,19 @@ class Output:
         text: without control tokens.
         token_ids: the tokens of the text, without the one that ends it.
         log_probabilities: of each of these tokens, by the model alone, natural logarithm; <= 0.
-        complete: the model ended the text itself; False where it was cut off at max_new_tokens.
+        complete: the model ended the text itself; False where it was cut off at max_new_tokens, under a grammar then
+            after its last whole line.
+        offsets: where each token begins in the text, in characters.
+        numerals: for each token, the log-probabilities that the model gave to each of `decoding.NUMERALS` in its
+            place; they tell how far off a digit might be.
     """
 
     text: str
     token_ids: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     complete: bool
+    offsets: tuple[int, ...] = ()
+    numerals: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class OmniModel:
         vocabulary = tokenizer.get_vocab()
         self._end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
         self._pad_id = self._end_ids[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._numeral_ids = [_only_id(tokenizer, numeral) for numeral in NUMERALS]
         # Replaced, not changed: what a checkpoint says of sampling would otherwise fill the gaps in our own settings.
         model.generation_config = GenerationConfig(
             do_sample=False, num_beams=1, eos_token_id=self._end_ids, pad_token_id=self._pad_id
@@ -147,33 +156,84 @@ class OmniModel:
         how += [self.model.config._attn_implementation, f"{size} parameters"]
         return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
 
-    def generate(self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512) -> list[Output]:
-        """The model's answer to each row of `inputs`, most likely token by token."""
+    def generate(
+        self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[Grammar] | None = None
+    ) -> list[Output]:
+        """The model's answer to each row of `inputs`, most likely token by token.
+
+        Args:
+            inputs: of one clip or more, as `inputs.RealTimeInputs.build` makes them.
+            max_new_tokens: where an answer is cut off.
+            grammars: one for each row, which its answer follows; None to let the model write what it will.
+
+        Raises:
+            ModelError: a grammar is too large to be followed.
+        """
         device = self.model.device
         on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
-        prompt_length = on_device["input_ids"].shape[1]
-        chosen = _ChosenLogProbabilities()
+        rows, prompt_length = on_device["input_ids"].shape
+        own_scores = OwnScores(self._numeral_ids)
+        processors = LogitsProcessorList([own_scores])
+        following = None
+        if grammars is not None:
+            if len(grammars) != rows:
+                raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
+            matchers = [self._grammars.matcher(grammar.text) for grammar in grammars]
+            following = Following(matchers, self._end_ids, self._vocabulary_size)
+            processors.append(following)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head):
             sequences: Tensor = self.model.generate(
-                **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([chosen])
+                **on_device, max_new_tokens=max_new_tokens, logits_processor=processors
             )
-        log_probabilities = chosen.of(sequences).tolist()
+        chosen, numerals = own_scores.of(sequences)
+        if following is not None:
+            following.note(sequences)
         return [
-            self._output(token_ids, row)
-            for token_ids, row in zip(sequences[:, prompt_length:].tolist(), log_probabilities, strict=True)
+            self._output(token_ids, row, row_numerals, whole)
+            for token_ids, row, row_numerals, whole in zip(
+                sequences[:, prompt_length:].tolist(),
+                chosen.tolist(),
+                numerals.tolist(),
+                following.whole if following else [None] * rows,
+                strict=True,
+            )
         ]
 
-    def _output(self, token_ids: list[int], log_probabilities: list[float]) -> Output:
+    def _output(
+        self,
+        token_ids: list[int],
+        log_probabilities: list[float],
+        numerals: list[list[float]],
+        whole: int | None,
+    ) -> Output:
+        """`whole` is how many tokens of an answer that was cut off are of use; None for all."""
         ends = [index for index, token_id in enumerate(token_ids) if token_id in self._end_ids]
-        length = ends[0] if ends else len(token_ids)
+        length = ends[0] if ends else len(token_ids) if whole is None else whole
+        # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
+        lengths = [len(self._decode(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
         return Output(
-            text=self.processor.tokenizer.decode(
-                token_ids[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ),
+            text=self._decode(token_ids[:length]),
             token_ids=tuple(token_ids[:length]),
             log_probabilities=tuple(log_probabilities[:length]),
             complete=bool(ends),
+            offsets=tuple(lengths),
+            numerals=tuple(map(tuple, numerals[:length])),
         )
+
+    def _decode(self, token_ids: list[int]) -> str:
+        text: str = self.processor.tokenizer.decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        """Made when it is needed, for it takes a second or two with a vocabulary of 152 thousand."""
+        return Grammars(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self.model.lm_head.out_features)
 
     def token_times(self, inputs: Mapping[str, Any]) -> list[TokenTimes]:
         """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
@@ -201,30 +261,9 @@ class OmniModel:
         return times
 
 
-class _ChosenLogProbabilities(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Notes the log-probability of each token that `generate` chooses.
-
-    Each step is told of the choice by the next one's sequence, so that the scores of one step are kept, not of all:
-    152 thousand of them for each token and row.
-    """
-
-    def __init__(self) -> None:
-        self._chosen: list[Tensor] = []
-        self._latest: Tensor | None = None
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._note(input_ids)
-        self._latest = scores.float().log_softmax(-1)
-        return scores
-
-    def of(self, sequences: Tensor) -> Tensor:
-        """Rows × new tokens, for the finished sequences."""
-        self._note(sequences)
-        return torch.stack(self._chosen, dim=1)
-
-    def _note(self, sequences: Tensor) -> None:
-        if self._latest is not None:
-            self._chosen.append(self._latest.gather(1, sequences[:, -1:]).squeeze(1))
+def _only_id(tokenizer: Any, character: str) -> int:
+    [token_id] = tokenizer(character, add_special_tokens=False)["input_ids"]
+    return int(token_id)
 
 
 @contextmanager

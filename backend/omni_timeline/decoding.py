@@ -1,0 +1,132 @@
+"""What happens at each token that a model writes: a grammar says which may follow, and the model's own scores are kept.
+
+Knows llguidance and the order in which things have to happen: scores are noted before a grammar touches them, for
+confidence is about what the model thought, not about what it was left with. Knows no checkpoint and no segments.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import llguidance.hf
+import llguidance.numpy
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from omni_timeline.errors import ModelError
+
+NUMERALS = "0123456789."  # what times are written with
+KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
+
+
+class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Notes the model's log-probability of each token that `generate` chooses, and of each numeral beside it.
+
+    Each step is told of the choice by the next one's sequence, so that these few scores are kept of a step, not all
+    152 thousand of each row. Has to be the first of the processors: those behind it change the scores in place.
+    """
+
+    def __init__(self, numeral_ids: Sequence[int]) -> None:
+        self._numeral_ids = torch.tensor(numeral_ids, dtype=torch.long)
+        self._chosen: list[Tensor] = []
+        self._numerals: list[Tensor] = []
+        self._latest: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores as they are."""
+        self._note(input_ids)
+        self._latest = scores.float().log_softmax(-1)
+        self._numeral_ids = self._numeral_ids.to(scores.device)
+        self._numerals.append(self._latest[:, self._numeral_ids])
+        return scores
+
+    def of(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """For the finished sequences: rows × new tokens, and rows × new tokens × numerals."""
+        self._note(sequences)
+        return torch.stack(self._chosen, dim=1), torch.stack(self._numerals, dim=1)
+
+    def _note(self, sequences: Tensor) -> None:
+        if self._latest is not None:
+            self._chosen.append(self._latest.gather(1, sequences[:, -1:]).squeeze(1))
+
+
+class Grammars:
+    """The grammars that a tokenizer can follow; compiled ones are kept. Any thread may call it.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers.
+        vocabulary: how many tokens the model scores; more than the tokenizer has, since models are padded.
+        end_ids: the tokens that end an answer.
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: int, end_ids: Sequence[int]) -> None:
+        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(end_ids))
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def matcher(self, grammar: str) -> LLMatcher:
+        """A fresh matcher.
+
+        Raises:
+            ModelError: llguidance does not take the grammar.
+        """
+        with self._lock:
+            compiled = self._compiled.pop(grammar, None) or LLMatcher(self._tokenizer, grammar)
+            if compiled.is_error():
+                raise ModelError(f"The grammar cannot be compiled: {compiled.get_error()}")
+            self._compiled[grammar] = compiled
+            while len(self._compiled) > KEPT_GRAMMARS:
+                self._compiled.popitem(last=False)
+            return compiled.deep_copy()
+
+
+class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Leaves each row of a batch only the tokens that its grammar allows next; made anew for each `generate`.
+
+    Attributes:
+        whole: for each row, up to how many tokens what is written so far could end; 0 where it never could.
+    """
+
+    def __init__(self, matchers: Sequence[LLMatcher], end_ids: Sequence[int], vocabulary: int) -> None:
+        self._matchers = matchers
+        self._end_ids = list(end_ids)
+        self._mask = llguidance.numpy.allocate_token_bitmask(len(matchers), vocabulary)
+        self._ends = np.zeros(vocabulary, bool)
+        self._ends[self._end_ids] = True
+        self._ended = [False] * len(matchers)
+        self._length = -1  # tokens that the matchers have seen; the first call brings the prompt alone
+        self.whole = [0] * len(matchers)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores, and -inf for what is not allowed."""
+        self.note(input_ids)
+        allowed = np.empty((len(self._matchers), len(self._ends)), bool)
+        for row, matcher in enumerate(self._matchers):
+            if self._ended[row] or matcher.is_stopped():
+                allowed[row] = self._ends  # a row that is done waits for the others
+                continue
+            llguidance.numpy.fill_next_token_bitmask(matcher, self._mask, row)
+            bits = np.unpackbits(self._mask[row].view(np.uint8), bitorder="little")
+            allowed[row] = bits[: len(self._ends)]
+        return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
+
+    def note(self, sequences: Tensor) -> None:
+        """Takes the latest token of each row to its matcher; to be called once more when `generate` is done."""
+        self._length += 1
+        if not self._length:
+            return
+        for row, (matcher, token_id) in enumerate(zip(self._matchers, sequences[:, -1].tolist(), strict=True)):
+            if self._ended[row] or token_id in self._end_ids:
+                self._ended[row] = True
+                continue
+            matcher.consume_token(token_id)
+            if matcher.is_error():
+                raise ModelError(f"The answer cannot be held to its grammar: {matcher.get_error()}")
+            if matcher.is_accepting():
+                self.whole[row] = self._length
