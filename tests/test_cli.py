@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -43,10 +44,8 @@ def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, st
     return code, out, err
 
 
-def test_predict_json_writes_one_object_a_line(
-    capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path
-):
-    code, out, err = run(capsys, "predict", silent_video, sounding_video, "--json")
+def test_jsonl_is_one_object_a_line(capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path):
+    code, out, err = run(capsys, "predict", silent_video, sounding_video, "--format", "jsonl")
     first, second = map(json.loads, out.splitlines())
     assert (code, err) == (0, "")
     assert first["video"] == str(silent_video)
@@ -64,7 +63,7 @@ def test_a_video_that_fails_gets_an_error_and_the_rest_go_on(
 ):
     text = tmp_path / "notes.mp4"
     text.write_text("this is not a video")
-    code, out, err = run(capsys, "predict", tmp_path / "missing.mp4", text, silent_video, "--json")
+    code, out, err = run(capsys, "predict", tmp_path / "missing.mp4", text, silent_video, "--format", "jsonl")
     missing, broken, fine = map(json.loads, out.splitlines())
     assert code == 1
     assert list(missing) == list(broken) == ["video", "error"]
@@ -100,15 +99,13 @@ def test_predict_draws_the_timeline(capsys: pytest.CaptureFixture[str], silent_v
 def test_predict_writes_what_label_studio_imports(
     capsys: pytest.CaptureFixture[str], samples: list[Path], label_config: Path, tmp_path: Path
 ):
-    file = tmp_path / "import.json"
-    code, out, _ = run(
-        capsys, "predict", *samples, tmp_path / "no such.mp4", "--json", "--label-config", label_config,
-        "--label-studio", file,
-    )  # fmt: skip
-    tasks = json.loads(file.read_text())
+    argv = ["predict", *samples, tmp_path / "no such.mp4", "--label-config", label_config]
+    code, written, _ = run(capsys, *argv, "--format", "label-studio")
+    _, out, _ = run(capsys, *argv, "--format", "json")
+    tasks, printed = json.loads(written), json.loads(out)
     assert code == 1
     assert [task["data"] for task in tasks] == [{"clip": f"/data/local-files/?d={video.name}"} for video in samples]
-    printed = [json.loads(line) for line in out.splitlines()]
+    assert "error" in printed[-1]
     for task, found in zip(tasks, printed, strict=False):
         [prediction] = task["predictions"]
         assert prediction["model_version"] == found["model_version"]
@@ -123,11 +120,37 @@ def test_the_address_of_videos_can_be_anything(
 ):
     spaced = tmp_path / "a clip & more.mp4"
     spaced.write_bytes(silent_video.read_bytes())
-    file = tmp_path / "import.json"
-    options = ["--label-config", label_config, "--label-studio", file, "--video-url", "https://example.org/v/"]
-    assert run(capsys, "predict", spaced, *options)[0] == 0
+    file = tmp_path / "new folder" / "import.json"
+    options = ["--label-config", label_config, "--video-url", "https://example.org/v/", "--output", file]
+    assert run(capsys, "predict", spaced, "--format", "label-studio", *options) == (0, "", "")
     [task] = json.loads(file.read_text())
     assert task["data"]["clip"] == "https://example.org/v/a%20clip%20%26%20more.mp4"
+
+
+@pytest.mark.parametrize("kind", ["vtt", "srt", "eaf"])
+def test_formats_about_one_video_make_a_file_for_each(
+    capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path, tmp_path: Path, kind: str
+):
+    folder = tmp_path / "new" / "folder"
+    argv = ["predict", silent_video, sounding_video, "--format", kind, "--output", folder]
+    assert run(capsys, *argv) == (0, "", "")
+    assert sorted(file.name for file in folder.iterdir()) == [f"silent.{kind}", f"sounding.{kind}"]
+    code, out, _ = run(capsys, "predict", silent_video, "--format", kind)
+    assert code == 0
+    if kind != "eaf":  # has its date and its place in it
+        assert out == (folder / f"silent.{kind}").read_text()
+
+
+def test_nothing_but_the_format_comes_out(
+    capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path, tmp_path: Path
+):
+    page = tmp_path / "page.html"
+    code, out, err = run(capsys, "predict", silent_video, sounding_video, "--format", "csv", "--view", page)
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert {row["video"] for row in rows} <= {str(silent_video), str(sounding_video)}
+    assert all(0 <= float(row["start"]) < float(row["end"]) for row in rows)
+    assert page.read_text().startswith("<!doctype html>")
 
 
 def test_labels_and_prompt_change_the_version(capsys: pytest.CaptureFixture[str], silent_video: Path, tmp_path: Path):
@@ -135,7 +158,7 @@ def test_labels_and_prompt_change_the_version(capsys: pytest.CaptureFixture[str]
     prompt.write_text("Which shapes are there, and when?")
     versions = set()
     for options in ([], ["--labels", "red square, low tone"], ["--prompt", prompt], ["--frames", 20]):
-        code, out, _ = run(capsys, "predict", silent_video, "--json", *options)
+        code, out, _ = run(capsys, "predict", silent_video, "--format", "jsonl", *options)
         assert code == 0
         versions.add(json.loads(out)["model_version"])
     assert len(versions) == 4
@@ -191,8 +214,14 @@ def test_a_silent_video_has_no_sound_to_write(capsys: pytest.CaptureFixture[str]
         ["predict", "a.mp4", "--labels", " , "],
         ["predict", "a.mp4", "--prompt", "no such file.txt"],
         ["predict", "a.mp4", "--label-config", "no such file.xml"],
-        ["predict", "a.mp4", "--label-studio", "import.json"],
+        ["predict", "a.mp4", "--format", "label-studio"],
         ["predict", "a.mp4", "--timeline", "timeline.jpg"],
+        ["predict", "a.mp4", "--view", "page.mp4"],
+        ["predict", "a.mp4", "--embed"],
+        ["predict", "--output", "a.mp4", "b.mp4"],
+        ["predict", "a.mp4", "b.mp4", "--format", "vtt"],
+        ["predict", "a/clip.mp4", "b/clip.mp4", "--format", "srt", "--output", "captions"],
+        ["predict", "a.mp4", "b.mp4", "--format", "eaf", "--output", __file__],
         ["predict", "no such video.mp4", "--truth"],
         ["inspect", "a.mp4", "b.mp4"],
     ],
@@ -244,7 +273,7 @@ def test_a_file_that_cannot_be_written_is_one_line(
 ):
     taken = tmp_path / "timeline.png"
     taken.mkdir()
-    code, out, err = run(capsys, "predict", silent_video, "--json", "--timeline", taken)
+    code, out, err = run(capsys, "predict", silent_video, "--format", "jsonl", "--timeline", taken)
     assert code == 1
     assert len(out.splitlines()) == 1  # what was predicted is not lost
     assert re.fullmatch(r"omni-timeline: error: .*timeline\.png.*\n", err)

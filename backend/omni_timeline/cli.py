@@ -10,16 +10,18 @@ import argparse
 import io
 import json
 import logging
+import mimetypes
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, get_args
 
-from omni_timeline import __version__
+from omni_timeline import __version__, formats
 from omni_timeline.errors import LabelConfigError, MediaError, OmniTimelineError, RequestError
+from omni_timeline.formats import Format
 
 if TYPE_CHECKING:
     from omni_timeline.pipeline import Failure, Pipeline, Prediction
@@ -35,7 +37,8 @@ Watches and listens to videos and writes down what happens from when to when.
 
 examples:
   omni-timeline predict clip.mp4                           what the demo checkpoint sees and hears
-  omni-timeline predict *.mp4 --json > predictions.jsonl   one JSON object a line, for other programs
+  omni-timeline predict *.mp4 --view page.html             a page to look at it, in any browser
+  omni-timeline predict *.mp4 --format jsonl               one JSON object a line, for other programs
   omni-timeline inspect clip.mp4 --sheet sheet.png         what the model is shown, and when each frame is
   omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
 """
@@ -47,9 +50,11 @@ examples:
   omni-timeline predict clip.mp4
   omni-timeline predict clip.mp4 --model Qwen/Qwen2.5-Omni-3B --device cuda:1
   omni-timeline predict clip.mp4 --labels "speech,applause,music"
-  omni-timeline predict *.mp4 --json | jq -c '.segments[] | [.start, .end, .label]'
-  omni-timeline predict *.mp4 --timeline timeline.png
-  omni-timeline predict *.mp4 --label-config label_config.xml --label-studio import.json
+  omni-timeline predict *.mp4 --view page.html --timeline timeline.png
+  omni-timeline predict *.mp4 --format jsonl | jq -c '.segments[] | [.start, .end, .label]'
+  omni-timeline predict *.mp4 --format csv --output events.csv
+  omni-timeline predict *.mp4 --format eaf --output elan/
+  omni-timeline predict *.mp4 --format label-studio --label-config label_config.xml --output import.json
 
 exit codes: 0 all videos predicted, 1 some failed (the others are printed), 2 the command is not right
 """
@@ -113,21 +118,12 @@ def _parser() -> argparse.ArgumentParser:
         "--label-config", type=Path, metavar="FILE",
         help="a Label Studio labelling config: events get the labels of this project",
     )  # fmt: skip
-    predict.add_argument("--json", action="store_true", help="one JSON object for each video, one a line")
     predict.add_argument(
         "--truth", action="store_true",
         help='compare with what really happens, read from clip.json beside clip.mp4: {"events": [{"start": 3.2, '
         '"end": 7.8, "label": "red square"}]}',
     )  # fmt: skip
-    predict.add_argument("--timeline", type=Path, metavar="PNG", help="draw the timelines of all videos")
-    predict.add_argument(
-        "--label-studio", type=Path, metavar="JSON",
-        help="write tasks with predictions for Label Studio's import; needs --label-config",
-    )  # fmt: skip
-    predict.add_argument(
-        "--video-url", default=LOCAL_FILES_URL, metavar="PREFIX",
-        help="what stands before the file name in these tasks (default: %(default)s)",
-    )  # fmt: skip
+    _add_output_options(predict)
 
     inspect = _command(commands, "inspect", "show what the model is given of a video", INSPECT, _inspect)
     inspect.add_argument("video", type=Path, metavar="VIDEO")
@@ -182,6 +178,26 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what comes out")
+    group.add_argument(
+        "--format", choices=get_args(Format), default="table",
+        help="table (default); json, jsonl: an object for each video, in a list or one a line; csv: a line for each "
+        "segment; vtt, srt: captions; eaf: ELAN; label-studio: tasks for its import, needs --label-config",
+    )  # fmt: skip
+    group.add_argument(
+        "--output", default="-", metavar="FILE",
+        help="where to write it (default: -, the terminal); vtt, srt and eaf of several videos need a folder",
+    )  # fmt: skip
+    group.add_argument(
+        "--video-url", default=LOCAL_FILES_URL, metavar="PREFIX",
+        help="what stands before the file name in Label Studio's tasks (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument("--view", type=Path, metavar="HTML", help="write a page with the videos and their timelines")
+    group.add_argument("--embed", action="store_true", help="put the videos into this page instead of linking to them")
+    group.add_argument("--timeline", type=Path, metavar="PNG", help="draw the timelines of all videos")
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
@@ -208,33 +224,132 @@ def _complain(message: str) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     config = _label_config(arguments)
     truths = {video: _truth(video) for video in arguments.videos} if arguments.truth else {}
-    for file, suffix in ((arguments.timeline, ".png"), (arguments.label_studio, ".json")):
-        _make_room(file, suffix)
-    pipeline = _pipeline(arguments)
+    if arguments.embed and not arguments.view:
+        raise RequestError("--embed needs --view FILE, the page that the videos are put into")
+    _make_room(arguments.timeline, ".png")
+    _make_room(arguments.view, ".html")
+    with _output(arguments) as write:
+        pipeline = _pipeline(arguments)
 
-    from omni_timeline import views
-    from omni_timeline.pipeline import Failure
+        from omni_timeline.pipeline import Failure
 
-    predictions = []
-    for result in _with_progress(pipeline.predict_all(arguments.videos), arguments.videos):
-        if isinstance(result, Failure):
-            reason = str(result.error)
-            _complain(reason if result.path.name in reason else f"{result.path}: {reason}")
-            if arguments.json:
-                print(json.dumps({"video": str(result.path), "error": reason}), flush=True)
-            continue
-        predictions.append(result)
-        shown = replace(result, segments=tuple(map(config.labelled, result.segments))) if config else result
-        if arguments.json:
-            print(json.dumps(_as_json(shown)), flush=True)
-        else:
-            print(views.prediction_table(shown, truths.get(result.path)), flush=True)
+        predictions, objects = [], []
+        if arguments.format == "csv":
+            write(None, formats.csv_header())
+        for result in _with_progress(pipeline.predict_all(arguments.videos), arguments.videos):
+            if isinstance(result, Failure):
+                reason = str(result.error)
+                _complain(reason if result.path.name in reason else f"{result.path}: {reason}")
+                found = {"video": str(result.path), "error": reason}
+            else:
+                if config:
+                    result = replace(result, segments=tuple(map(config.labelled, result.segments)))
+                predictions.append(result)
+                found = formats.as_object(result)
+            if arguments.format == "json":
+                objects.append(found)
+            elif arguments.format == "jsonl":
+                write(None, json.dumps(found) + "\n")
+            elif not isinstance(result, Failure):
+                write(result.path, _as_text(result, arguments, truths.get(result.path)))
+        if arguments.format == "label-studio" and config:
+            objects = [formats.label_studio_task(found, config, arguments.video_url) for found in predictions]
+        if arguments.format in ("json", "label-studio"):
+            write(None, formats.as_json(objects))
     if arguments.timeline and predictions:
+        from omni_timeline import views
+
         views.timeline(predictions, truths).save(arguments.timeline)
-    if arguments.label_studio and config:
-        tasks = [_as_task(prediction, config, arguments.video_url) for prediction in predictions]
-        arguments.label_studio.write_text(json.dumps(tasks, indent=1))
+    if arguments.view and predictions:
+        _write_page(arguments, predictions, truths)
     return OK if len(predictions) == len(arguments.videos) else FAILED
+
+
+def _as_text(prediction: Prediction, arguments: argparse.Namespace, truth: Sequence[Segment] | None) -> str:
+    """What one video adds to the output; "" in a format that is written at the end."""
+    match arguments.format:
+        case "table":
+            from omni_timeline import views
+
+            return views.prediction_table(prediction, truth) + "\n"
+        case "csv":
+            return formats.csv_rows(prediction)
+        case "vtt":
+            return formats.webvtt(prediction)
+        case "srt":
+            return formats.subrip(prediction)
+        case "eaf":
+            return formats.elan(prediction, _folder_of(arguments))
+    return ""
+
+
+@contextmanager
+def _output(arguments: argparse.Namespace) -> Iterator[Callable[[Path | None, str], None]]:
+    """Where the output goes: a function that takes the video a text is about and the text.
+
+    That is stdout or one file for everything, and a folder with a file for each video in the formats that are about
+    one video. Whether that can be is known before the work begins.
+    """
+    output, videos = arguments.output, arguments.videos
+    if arguments.format in formats.ONE_VIDEO and (len(videos) > 1 or _is_folder(output)):
+        if output == "-" or (Path(output).exists() and not Path(output).is_dir()):
+            raise RequestError(
+                f"--format {arguments.format} writes a file for each video: name a folder for them with --output"
+            )
+        files = {video: Path(output) / f"{video.stem}.{arguments.format}" for video in videos}
+        for file in files.values():
+            if (clashing := [str(video) for video in videos if files[video] == file])[1:]:
+                raise RequestError(f"{' and '.join(clashing)} would both be written to {file}: predict them apart")
+        Path(output).mkdir(parents=True, exist_ok=True)
+
+        def write(video: Path | None, text: str) -> None:
+            if video:
+                _write(files[video], text)
+
+        yield write
+    elif output == "-":
+        yield lambda _, text: print(text, end="", flush=True)
+    else:
+        if (mimetypes.guess_type(output)[0] or "").startswith("video/"):  # `--output a.mp4 b.mp4` would be its end
+            raise RequestError(f"--output {output} is the name of a video: name the file to write")
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        with Path(output).open("w", encoding="utf-8", errors="surrogateescape", newline="", buffering=1) as opened:
+            yield lambda _, text: print(text, end="", file=opened)
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith("/") or Path(output).is_dir()
+
+
+def _folder_of(arguments: argparse.Namespace) -> Path:
+    """The folder that the output is in."""
+    if arguments.output == "-":
+        return Path()
+    several = len(arguments.videos) > 1 or _is_folder(arguments.output)
+    return Path(arguments.output) if several else Path(arguments.output).parent
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="")
+
+
+def _write_page(
+    arguments: argparse.Namespace, predictions: Sequence[Prediction], truths: Mapping[Path, Sequence[Segment]]
+) -> None:
+    from omni_timeline import page
+    from omni_timeline.media import probe
+
+    size = page.embedded_size(predictions) if arguments.embed else 0
+    if size > page.LARGE:
+        print(
+            f"omni-timeline: warning: {arguments.view} has {size / 2**20:.0f} MiB of videos in it, which browsers are "
+            "slow to open; without --embed it links to them",
+            file=sys.stderr,
+        )
+    rates = {prediction.path: probe(prediction.path).fps for prediction in predictions}
+    folder = arguments.view.parent
+    text = page.page(predictions, folder=folder, truths=truths, frame_rates=rates, embed=arguments.embed)
+    _write(arguments.view, text)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -291,8 +406,8 @@ def _pipeline(arguments: argparse.Namespace) -> Pipeline:
 
 def _label_config(arguments: argparse.Namespace) -> LabelConfig | None:
     if arguments.label_config is None:
-        if arguments.label_studio:
-            raise RequestError("--label-studio needs --label-config FILE, the labelling config of the project")
+        if arguments.format == "label-studio":
+            raise RequestError("--format label-studio needs --label-config FILE, the labelling config of the project")
         return None
     from omni_timeline.regions import LabelConfig
 
@@ -345,39 +460,3 @@ def _with_progress(results: Iterator[Prediction | Failure], videos: Sequence[Pat
         if watched:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         yield result
-
-
-def _as_json(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "video": str(prediction.path),
-        "duration": _milliseconds(prediction.duration),
-        "model_version": prediction.model_version,
-        "segments": [
-            {
-                "start": _milliseconds(segment.start),
-                "end": _milliseconds(segment.end),
-                "label": segment.label,
-                "text": segment.text,
-                "score": segment.score,
-            }
-            for segment in prediction.segments
-        ],
-        "warnings": list(prediction.warnings),
-    }
-
-
-def _milliseconds(second: float) -> float:
-    """Seconds to the millisecond: the rest is rounding of binary numbers."""
-    return round(second, 3)
-
-
-def _as_task(prediction: Prediction, config: LabelConfig, url_prefix: str) -> dict[str, Any]:
-    """A task of Label Studio's import file, with one prediction."""
-    data = {config.video_field: url_prefix + quote(prediction.path.name)}
-    suggestion = config.prediction(
-        prediction.segments,
-        duration=prediction.duration,
-        task_data=data,
-        model_version=prediction.model_version,
-    )
-    return {"data": data, "predictions": [suggestion]}

@@ -130,7 +130,7 @@ def as_json(objects: Sequence[object]) -> str:
 
 
 def link(video: Path, folder: Path) -> str:
-    """The video's URL, relative to the folder of what links to it. It begins with a dot: no name is taken for a scheme."""
+    """The video's URL from a page in `folder`. It begins with a dot, so that no name is taken for a scheme."""
     place = os.path.relpath(video.absolute(), folder.absolute())
     return "./" + quote(os.fsencode(place))
 
