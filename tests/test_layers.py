@@ -17,7 +17,7 @@ LAYERS = [
     {"segments"},
     {"container", "label_studio"},
     {"frames", "sound"},
-    {"media", "fetch", "regions", "metrics", "synthetic", "prompts", "checkpoint", "grammar"},
+    {"media", "fetch", "regions", "metrics", "synthetic", "prompts", "checkpoint", "grammar", "decoding"},
     {"query", "decoder", "windows", "confidence", "formats", "page"},
     {"inputs", "model"},
     {"pipeline"},
