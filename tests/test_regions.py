@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
-from omni_timeline.errors import LabelConfigError
-from omni_timeline.regions import LabelConfig
+from omni_timeline.errors import LabelConfigError, OmniTimelineError
+from omni_timeline.regions import LabelConfig, ProjectSettings
 from omni_timeline.segments import Segment
 
 FIXTURES = Path(__file__).parent / "fixtures" / "label-studio"
@@ -24,6 +25,15 @@ def config_xml(*, video: str = "", timeline: str = "", labels: str = LABELS, tex
     )
 
 
+def audio_xml(*, audio: str = 'value="$video"', video: str | None = 'value="$video"', text_area: bool = True) -> str:
+    shown = "" if video is None else f'<Video name="video" {video} sync="media"/>'
+    text = '<TextArea name="description" toName="audio" perRegion="true"/>' if text_area else ""
+    return (
+        f'<View>{shown}<Labels name="labels" toName="audio">{LABELS}</Labels>'
+        f'<Audio name="audio" {audio} sync="media"/>{text}</View>'
+    )
+
+
 XML = config_xml()
 CONFIG = LabelConfig.from_xml(XML)
 
@@ -32,10 +42,10 @@ def complaints(xml: str, result: list[dict], **prediction: object) -> list[str]:
     """What Label Studio's own SDK finds wrong with a prediction, and what it lets pass but the page cannot show."""
     found = LabelInterface(xml).validate_prediction({"result": result, **prediction}, return_errors=True)
     for region in result:
-        for span in region["value"]["ranges"]:
+        for span in region["value"].get("ranges", []):
             if not (type(span["start"]) is type(span["end"]) is int and 1 <= span["start"] <= span["end"]):
                 found.append(f"frames {span}")
-    labels = [region["id"] for region in result if region["type"] == "timelinelabels"]
+    labels = [region["id"] for region in result if region["type"] != "textarea"]
     if len(set(labels)) < len(labels):
         found.append("ids are not unique")
     return found
@@ -145,6 +155,111 @@ def test_several_timelines_of_one_video_each_get_their_own_labels():
     assert complaints(xml, result) == []
 
 
+@pytest.mark.parametrize(
+    ("xml", "field"),
+    [
+        (audio_xml(), "video"),
+        (audio_xml(video=None, audio='value="$clip"'), "clip"),
+        (audio_xml(audio='value="$sound"'), "video"),  # they play together, so the video is what there is to see
+        (audio_xml(audio='value="$sound"').replace('sync="media"', "", 1), "sound"),
+        (audio_xml(audio='value="$sound"').replace('sync="media"', 'sync="audio"', 1), "video"),
+        (audio_xml().replace("<Audio", "<AudioPlus"), "video"),
+    ],
+)
+def test_labels_on_an_audio_are_served_too(xml, field):
+    config = LabelConfig.from_xml(xml)
+    [control] = config.controls
+    assert (config.video_field, control.media, control.kind) == (field, "audio", "labels")
+    assert config.labels == ("Speech", "Action", "Scene Change")
+
+
+def test_a_timeline_and_an_audio_of_the_same_file_each_get_their_own_labels():
+    """What is seen on the one, what is heard on the other."""
+    xml = f"""<View><Labels name="heard" toName="a"><Label value="Music"/><Label value="Speech"/></Labels>
+        <Video name="v" value="$v" sync="m"/><Audio name="a" value="$v" sync="m"/>
+        <TimelineLabels name="seen" toName="v">{LABELS}</TimelineLabels></View>"""
+    config = LabelConfig.from_xml(xml)
+    assert config.labels == ("Speech", "Action", "Scene Change", "Music")
+    segments = [Segment(0, 1, "Speech"), Segment(2, 3, "Music")]
+    result = config.to_result(segments, duration=10, task_data={})
+    assert [region["from_name"] for region in result] == ["seen", "heard"]
+    assert complaints(xml, result) == []
+    assert config.from_result(result, task_data={}) == segments
+
+
+def test_a_control_of_another_file_is_left_alone():
+    xml = XML.replace(
+        "</View>", '<Audio name="a" value="$other"/><Labels name="l" toName="a"><Label value="X"/></Labels></View>'
+    )
+    assert [control.name for control in LabelConfig.from_xml(xml).controls] == ["events"]
+
+
+# --- A project's own settings ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attributes", "chosen"),
+    [
+        ("", ProjectSettings()),
+        ('model_prompt="" model_frames=" "', ProjectSettings()),
+        ('model_prompt=" What is said? "', ProjectSettings(prompt="What is said?")),
+        ('MODEL_FRAMES="24"', ProjectSettings(frames=24)),
+        ('model_window_seconds="30"', ProjectSettings(window_seconds=30.0)),
+        ('model_window_seconds="12.5"', ProjectSettings(window_seconds=12.5)),
+        ('model_window_seconds="Whole"', ProjectSettings(window_seconds="whole")),
+        ('model_score_threshold="0.25"', ProjectSettings(score_threshold=0.25)),
+        ('model_score_threshold="0"', ProjectSettings(score_threshold=0.0)),
+    ],
+)
+@pytest.mark.parametrize("xml", [XML, audio_xml()])
+def test_a_project_decides_by_attributes_of_its_control_tag(attributes, chosen, xml):
+    control = 'toName="video" >' if "TimelineLabels" in xml else 'toName="audio">'
+    with_attributes = xml.replace(control, f"{control[:-1]} {attributes}>", 1)
+    assert LabelConfig.from_xml(with_attributes).settings == chosen
+
+
+@pytest.mark.parametrize(
+    ("attribute", "allowed"),
+    [
+        ('model_frames="0"', "a whole number from 1 to 768"),
+        ('model_frames="-2"', "a whole number from 1 to 768"),
+        ('model_frames="50.5"', "a whole number from 1 to 768"),
+        ('model_frames="1e9"', "a whole number from 1 to 768"),
+        ('model_frames="many"', "a whole number from 1 to 768"),
+        ('model_window_seconds="0"', 'a number of seconds, at least 1, or "whole"'),
+        ('model_window_seconds="30s"', 'a number of seconds, at least 1, or "whole"'),
+        ('model_window_seconds="Infinity"', 'a number of seconds, at least 1, or "whole"'),
+        ('model_score_threshold="1.01"', "a number from 0 to 1"),
+        ('model_score_threshold="50%"', "a number from 0 to 1"),
+        ('model_score_threshold="nan"', "a number from 0 to 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_with_its_name_and_what_is_allowed(attribute, allowed):
+    with pytest.raises(LabelConfigError) as refusal:
+        LabelConfig.from_xml(config_xml(timeline=attribute))
+    assert str(refusal.value) == f"{attribute} cannot be; it must be {allowed}."
+
+
+def test_settings_on_several_control_tags_must_agree():
+    xml = """<View><Video name="v" value="$v"/>
+        <TimelineLabels name="a" toName="v" model_frames="{}"><Label value="A"/></TimelineLabels>
+        <TimelineLabels name="b" toName="v" model_frames="24"><Label value="B"/></TimelineLabels></View>"""
+    assert LabelConfig.from_xml(xml.format("24")).settings.frames == 24
+    with pytest.raises(LabelConfigError, match='model_frames="25" and model_frames="24" contradict'):
+        LabelConfig.from_xml(xml.format("25"))
+
+
+def test_a_label_is_explained_by_its_hint_or_else_by_its_predicted_values():
+    config = LabelConfig.from_xml(
+        config_xml(
+            labels='<Label value="A" hint="a goal"/><Label value="B" predicted_values="foul, card"/>'
+            '<Label value="C" predicted_values="x" hint="a corner"/><Label value="D"/>'
+            '<Label value="Long" alias="E" hint="h"/>'
+        )
+    )
+    assert config.hints == {"A": "a goal", "B": "foul, card", "C": "a corner", "E": "h"}
+
+
 # --- Labels ----------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +305,23 @@ def test_predicted_values_are_further_names_but_no_match_for_a_label_of_that_nam
 def test_what_fits_no_label_goes_to_the_default_label(timeline, labels, default):
     config = LabelConfig.from_xml(config_xml(timeline=timeline, labels=labels))
     assert config.default_label == config.label_for("a bird sings") == default
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "default"),
+    [
+        ('><Label value="A"/>', '><Label value="B"/>', "A"),
+        ('><Label value="A"/>', '><Label value="Other"/>', "Other"),
+        ('><Label value="A"/><Label value="Other"/>', '><Label value="Event"/>', "Event"),
+        ('><Label value="Event"/>', ' model_default_label="b"><Label value="B"/>', "B"),
+    ],
+)
+def test_the_default_label_may_be_of_any_control(first, second, default):
+    config = LabelConfig.from_xml(
+        f"""<View><Video name="v" value="$v"/><TimelineLabels name="a" toName="v"{first}</TimelineLabels>
+        <TimelineLabels name="b" toName="v"{second}</TimelineLabels></View>"""
+    )
+    assert config.default_label == default
 
 
 @pytest.mark.parametrize(
@@ -288,6 +420,28 @@ def test_a_text_area_for_the_whole_task_is_no_place_for_a_regions_text():
     assert LabelConfig.from_xml(xml).controls[0].text_area is None
 
 
+def test_on_an_audio_a_region_has_seconds():
+    xml = audio_xml()
+    result = LabelConfig.from_xml(xml).to_result(
+        [Segment(1.25, 4.5, "speech", "hello", 0.75), Segment(9.5, 12.0, "Action")], duration=10.0, task_data={}
+    )
+    common = {"id": result[0]["id"], "to_name": "audio", "original_length": 10.0, "score": 0.75}
+    span = {"start": 1.25, "end": 4.5, "channel": 0}
+    assert result[:2] == [
+        {**common, "from_name": "labels", "type": "labels", "value": {**span, "labels": ["Speech"]}},
+        {**common, "from_name": "description", "type": "textarea", "value": {**span, "text": ["hello"]}},
+    ]
+    assert result[2]["value"] == {"start": 9.5, "end": 10.0, "channel": 0, "labels": ["Action"]}
+    assert complaints(xml, result) == []
+
+
+def test_on_an_audio_without_a_text_area_the_text_goes_into_the_regions_meta():
+    xml = audio_xml(text_area=False)
+    result = LabelConfig.from_xml(xml).to_result([Segment(0, 1, "Action", "jumps")], duration=10.0, task_data={})
+    assert [region.get("meta") for region in result] == [{"text": ["jumps"]}]
+    assert complaints(xml, result) == []
+
+
 def test_ids_follow_from_the_content_and_never_repeat():
     segments = [Segment(0, 1, "Speech"), Segment(0, 1, "speech"), Segment(0, 1.0001, "Speech"), Segment(1, 2, "Speech")]
     result = CONFIG.to_result(segments, duration=10.0, task_data={})
@@ -304,45 +458,146 @@ def test_a_prediction_has_the_mean_score_or_none():
     assert CONFIG.prediction([], duration=10.0, task_data={}, model_version="m") == {"model_version": "m", "result": []}
 
 
+# --- What may leave ---------------------------------------------------------------------------------------------------
+
+SEVERAL = f"""<View><Video name="v" value="$v" sync="m"/><Audio name="a" value="$v" sync="m"/>
+    <TimelineLabels name="seen" toName="v">{LABELS}</TimelineLabels>
+    <TimelineLabels name="more" toName="v"><Label value="red square"/></TimelineLabels>
+    <Labels name="heard" toName="a"><Label value="B"/></Labels>
+    <TextArea name="saw" toName="v" perRegion="true"/><TextArea name="said" toName="a" perRegion="true"/></View>"""
 CONFIGS = [
     config_xml(),
     config_xml(text_area=False),
     config_xml(video='frameRate="$fps"'),
     config_xml(video='frameRate="0.04"', labels='<Label value="Brand" alias="B"/><Label value="è,&quot;&amp;"/>'),
+    audio_xml(),
+    audio_xml(text_area=False),
+    SEVERAL,
     (Path(__file__).parents[1] / "label_config.xml").read_text(encoding="utf-8"),
 ]
 INTERFACES = {xml: LabelInterface(xml) for xml in CONFIGS}
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    xml=st.sampled_from(CONFIGS),
-    duration=st.floats(0.01, 7200),
-    fps=st.sampled_from([None, 23.976, 30, "60", 0.04, "x"]),
-    drawn=st.lists(
-        st.tuples(
-            st.floats(0, 1.2), st.floats(0, 1.2),
-            st.sampled_from(["Speech", "b", "red square", "?"]) | st.text(min_size=1).filter(str.strip), st.text(),
-            st.none() | st.floats(0, 1),
-        ),
-        max_size=5,
-    ),
-)  # fmt: skip
-def test_label_studio_accepts_whatever_is_predicted(xml, duration, fps, drawn):
-    segments = [
-        Segment(min(a, b) * duration, max(a, b) * duration, label, text, score)
-        for a, b, label, text, score in drawn
-        if max(a, b) * duration > min(a, b) * duration
-    ]
+@st.composite
+def predictions(draw: st.DrawFn) -> tuple[str, float, dict, dict]:
+    """A config, seconds of a video, a task's data, and what is predicted for them."""
+    xml, duration = draw(st.sampled_from(CONFIGS)), draw(st.floats(0.01, 7200))
+    data = {"fps": draw(st.sampled_from([None, 23.976, 30, "60", 0.04, "x"]))}
+    edges = st.floats(0, 1.2).map(lambda part: part * duration)
+    labels = st.sampled_from(["Speech", "b", "red square", "?"]) | st.text(min_size=1).filter(str.strip)
+    drawn = draw(st.lists(st.tuples(edges, edges, labels, st.text(), st.none() | st.floats(0, 1)), max_size=5))
+    segments = [Segment(min(a, b), max(a, b), *rest) for a, b, *rest in drawn if a != b]
     config = LabelConfig.from_xml(xml)
-    prediction = config.prediction(segments, duration=duration, task_data={"fps": fps}, model_version="m")
+    return xml, duration, data, config.prediction(segments, duration=duration, task_data=data, model_version="m")
+
+
+@settings(max_examples=150, deadline=None)
+@given(predictions())
+def test_label_studio_accepts_whatever_is_predicted(drawn):
+    xml, duration, data, prediction = drawn
     assert INTERFACES[xml].validate_prediction(prediction, return_errors=True) == []
-    length = max(1, round(duration * config.controls[0].frame_rate({"fps": fps}) + 1e-9))
-    spans = [span for region in prediction["result"] for span in region["value"]["ranges"]]
-    assert all(type(edge) is int for span in spans for edge in span.values())
-    assert all(1 <= span["start"] <= span["end"] <= length + 1 for span in spans)
-    assert len({(region["id"], region["type"]) for region in prediction["result"]}) == len(prediction["result"])
-    json.dumps(prediction, allow_nan=False)
+    LabelConfig.from_xml(xml).check(prediction, duration=duration, task_data=data)
+
+
+PREDICTION = CONFIG.prediction(
+    [Segment(1.0, 2.5, "Speech", "hello", 0.75)], duration=10.0, task_data={}, model_version="m"
+)
+HEARD = LabelConfig.from_xml(audio_xml())
+HEARD_PREDICTION = HEARD.prediction([Segment(1.0, 2.5, "Speech")], duration=10.0, task_data={}, model_version="m")
+
+
+def changed(prediction: dict, path: str, value: object) -> dict:
+    """A copy with another value at a path such as "result.0.id", or without it for `...`."""
+    copy = json.loads(json.dumps(prediction))
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    parent = copy
+    for part in parents:
+        parent = parent[part]
+    if value is ...:
+        del parent[last]
+    else:
+        parent[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        ("result", None, "result must be a list"),  # Label Studio's page cannot be opened any more
+        ("result", "oops", "result must be a list"),
+        ("result.0.value", ..., "a region needs a value"),  # as with this
+        ("result.0.value", None, "a region needs a value"),
+        ("result.0", None, "a region needs a value"),
+        ("result.0.value.ranges.0.start", 1.5, "whole numbers with 1 <= start <= end <= 240"),  # vanishes silently
+        ("result.0.value.ranges.0.start", 25.0, "whole numbers"),
+        ("result.0.value.ranges.0.start", True, "whole numbers"),
+        ("result.0.value.ranges.0.start", 0, "whole numbers"),
+        ("result.0.value.ranges.0.start", 61, "whole numbers"),
+        ("result.0.value.ranges.0.end", 241, "whole numbers"),
+        ("result.0.value.ranges.0.end", ..., "whole numbers"),
+        ("result.0.value.ranges", [], "one range"),
+        ("result.0.value.ranges", [{"start": 1, "end": 2}, {"start": 4, "end": 5}], "one range"),
+        ("result.0.value.timelinelabels", ["Noise"], "no such label"),
+        ("result.0.value.timelinelabels", [], "lists of texts"),
+        ("result.0.value.timelinelabels", ..., "lists of texts"),
+        ("result.0.from_name", "elsewhere", "no such from_name and to_name"),
+        ("result.0.to_name", "elsewhere", "no such from_name and to_name"),
+        ("result.0.type", "labels", "the type must be timelinelabels"),
+        ("result.0.id", ..., "id, from_name, to_name and type must be texts"),
+        ("result.0.id", ["a"], "id, from_name, to_name and type must be texts"),
+        ("result.0.id", "other", "no region before it"),
+        ("result.0.score", 1.5, "score must be from 0 to 1"),
+        ("result.1.value.text", "hello", "lists of texts"),
+        ("result.1.value.ranges.0.end", 59, "no region before it"),
+        ("score", "high", "its score must be from 0 to 1"),  # the whole batch would be lost
+        ("score", None, "its score must be from 0 to 1"),
+        ("score", float("nan"), "no JSON"),
+        ("model_version", None, "model_version must be a text"),  # as with this
+        ("model_version", ..., "model_version must be a text"),
+    ],
+)
+def test_what_label_studio_would_choke_on_does_not_leave(path, value, complaint):
+    CONFIG.check(PREDICTION, duration=10.0, task_data={})
+    with pytest.raises(OmniTimelineError, match=re.escape(complaint)) as refusal:
+        CONFIG.check(changed(PREDICTION, path, value), duration=10.0, task_data={})
+    assert "please report this" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("start", -0.1), ("start", 2.6), ("end", 10.01), ("end", "2"), ("end", True), ("start", ...)]
+)
+def test_seconds_outside_the_video_do_not_leave(path, value):
+    HEARD.check(HEARD_PREDICTION, duration=10.0, task_data={})
+    with pytest.raises(OmniTimelineError, match="seconds must be numbers with 0 <= start <= end <= 10"):
+        HEARD.check(changed(HEARD_PREDICTION, f"result.0.value.{path}", value), duration=10.0, task_data={})
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_no_two_regions_may_have_one_id(again):
+    twice = {**PREDICTION, "result": [*PREDICTION["result"], PREDICTION["result"][again]]}
+    with pytest.raises(OmniTimelineError, match="is there twice"):
+        CONFIG.check(twice, duration=10.0, task_data={})
+
+
+odd = st.sampled_from([..., None, True, -1, 0, 1, 1.5, 1e9, "", "x", [], ["x"], [1], {}, {"start": 1, "end": 2}])
+
+
+def paths(value: object, begin: str = "") -> list[str]:
+    """Where there is something inside a value of lists and dictionaries."""
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    return [path for key, inner in pairs for path in [f"{begin}{key}", *paths(inner, f"{begin}{key}.")]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(predictions(), st.data())
+def test_what_label_studios_own_sdk_refuses_does_not_leave(drawn, data):
+    xml, duration, task_data, prediction = drawn
+    broken = changed(prediction, data.draw(st.sampled_from(paths(prediction))), data.draw(odd))
+    try:
+        LabelConfig.from_xml(xml).check(broken, duration=duration, task_data=task_data)
+    except OmniTimelineError:
+        return
+    assert INTERFACES[xml].validate_prediction(broken, return_errors=True) == []
 
 
 # --- Results to segments ---------------------------------------------------------------------------------------------
@@ -434,6 +689,42 @@ SECOND = Segment(0, 1, "Speech")
 )  # fmt: skip
 def test_real_exports_are_read_with_all_that_they_contain(result, segments):
     assert CONFIG.from_result(result, task_data={}) == segments
+
+
+def test_regions_of_an_audio_are_read_with_all_that_they_contain():
+    def heard(start: object, end: object, **more: object) -> dict:
+        value = {"start": start, "end": end, "channel": 0, "labels": ["Speech"]}
+        return {"id": "r", "from_name": "labels", "to_name": "audio", "type": "labels", "value": value, **more}
+
+    result = [
+        heard(1.25, 4.5, origin="prediction-changed", original_length=30.1),
+        {**heard(1.25, 4.5), "from_name": "description", "type": "textarea", "value": {"text": ["hello"]}},
+        heard(-0.01, 1, id="s"), heard(2, 2, id="t"), heard(None, 2, id="u"), heard(3, 2, id="v"),
+        heard("x", {}, id="w"),
+        {"id": "x", "to_name": "audio", "type": "choices", "value": {"choices": ["a"]}},
+        region(),  # on the video, which holds no segments here
+    ]  # fmt: skip
+    assert HEARD.from_result(result, task_data={}) == [Segment(0, 1, "Speech"), Segment(1.25, 4.5, "Speech", "hello")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.floats(0.1, 1000),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.sampled_from(["Speech", "Action"]), st.sampled_from(["", "hi"])),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_what_a_human_would_draw_on_an_audio_comes_back_unchanged(duration, drawn, text_area):
+    config = LabelConfig.from_xml(audio_xml(text_area=text_area))
+    segments = sorted(
+        Segment(min(a, b) * duration, max(a, b) * duration, label, text)
+        for a, b, label, text in drawn
+        if min(a, b) * duration < max(a, b) * duration
+    )
+    result = config.to_result(segments, duration=duration, task_data={})
+    assert config.from_result(result, task_data={}, duration=duration) == segments
 
 
 def test_a_known_duration_cuts_what_is_drawn_beyond_it():

@@ -32,6 +32,7 @@ HIGHEST_FRAME_RATE = 1e6  # beyond any camera: such a frameRate is a mistake
 USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name takes what fits no other
 LARGEST_FRAME = 2**53  # beyond it a number no longer counts single frames
 MOST_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
+MOST_CHARACTERS = 2_000_000  # in a labelling config; 5,000 labels take a quarter of it
 SHORTEST_WINDOW = 1.0  # s; thousands of windows of milliseconds would keep the model busy for days
 NEEDS = '<TimelineLabels toName="video"> on a <Video>, or <Labels toName="audio"> on an <Audio>, with <Label> tags'
 
@@ -316,7 +317,6 @@ class LabelConfig:
 
     def _check_region(self, region: Any, duration: float, task_data: Mapping[str, Any]) -> None:
         """One of a prediction's results; see `check`."""
-
         described = _short(region)
 
         def require(fine: bool, otherwise: str) -> None:
@@ -387,6 +387,10 @@ class _Tag:
 def _root(xml: str) -> ET.Element:
     if not xml.strip():
         raise LabelConfigError(f"The labelling config is empty; it needs {NEEDS}.")
+    if len(xml) > MOST_CHARACTERS:
+        raise LabelConfigError(
+            f"The labelling config has {len(xml):,} characters; it must have at most {MOST_CHARACTERS:,}."
+        )
     if re.search(r"<!(?:DOCTYPE|ENTITY)", xml, re.IGNORECASE):
         raise LabelConfigError("The labelling config must not have a DOCTYPE or entities of its own; take them out.")
     try:
