@@ -6,6 +6,9 @@ import base64
 import json
 import os
 import random
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from omni_timeline.addresses import AllowedHosts
 from omni_timeline.errors import FetchError
 from omni_timeline.fetch import Fetcher
 from omni_timeline.label_studio import LabelStudioAuth
@@ -22,6 +26,7 @@ from omni_timeline.label_studio import LabelStudioAuth
 KIB = 1024
 VIDEO = random.Random(1).randbytes(640 * KIB)  # so that a part in the wrong place shows
 UPLOAD = "/data/upload/1/8abf8b6a-clip.mp4"
+HERE = AllowedHosts(["127.0.0.1"])  # where the tests' sites are
 LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -198,13 +203,13 @@ def test_without_label_studios_address_the_error_says_which_variable_is_missing(
 def test_a_redirect_to_a_local_file_is_refused(label_studio: Site, tmp_path: Path):
     label_studio.pages["/x.mp4"] = redirect_to("file:///etc/passwd")
     with pytest.raises(FetchError, match=r"not http\(s\)"):
-        Fetcher(None, None, tmp_path).local_path(f"{label_studio.url}/x.mp4")
+        Fetcher(None, None, tmp_path, hosts=HERE).local_path(f"{label_studio.url}/x.mp4")
 
 
 def test_redirects_that_do_not_end_are_given_up(label_studio: Site, tmp_path: Path):
     label_studio.pages["/x.mp4"] = redirect_to("/x.mp4")
     with pytest.raises(FetchError, match="redirects more than"):
-        Fetcher(None, None, tmp_path).local_path(f"{label_studio.url}/x.mp4")
+        Fetcher(None, None, tmp_path, hosts=HERE).local_path(f"{label_studio.url}/x.mp4")
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------------
@@ -290,7 +295,7 @@ def test_the_token_goes_to_label_studio_and_nowhere_else(
     bucket.pages["/signed"] = video
     bucket.pages["/x.mp4"] = video
     label_studio.pages["/tasks/7/resolve/"] = redirect_to(f"{bucket.url}/signed?X-Amz-Signature=abc")
-    fetcher = Fetcher(label_studio.url, token, tmp_path)
+    fetcher = Fetcher(label_studio.url, token, tmp_path, hosts=HERE)
     fetcher.local_path("s3://bucket/x.mp4", task_id=7)
     fetcher.local_path(f"{bucket.url}/x.mp4")
     assert [authorization for _, authorization, _ in bucket.asked] == [None, None]
@@ -303,7 +308,7 @@ def test_an_address_that_only_looks_like_label_studio_gets_no_token(
     """urllib reads `http://evil\\@label-studio/` as label-studio, the library that connects reads it as evil."""
     evil = make_site()
     host = label_studio.url.removeprefix("http://")
-    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path)
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path, hosts=HERE)
     for url in (f"{evil.url}\\@{host}/x.mp4", f"http://{host}@{evil.url.removeprefix('http://')}/x.mp4"):
         with pytest.raises(FetchError):
             fetcher.local_path(url)
@@ -316,6 +321,204 @@ def test_only_scheme_host_and_port_together_are_label_studio():
     assert auth.is_for("https://LS.example.org:443/data/upload/x")
     for url in ("http://ls.example.org/x", "https://ls.example.org:444/x", "https://ls.example.org.evil/x", "http://["):
         assert not auth.is_for(url)
+
+
+# --- hosts -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Let names lead where a test says, one address after the other; the list of what was connected to."""
+
+    def use(**addresses: list[str]) -> list[str]:
+        connected: list[str] = []
+        answers = {name.replace("_", "."): iter(given) for name, given in addresses.items()}
+
+        def getaddrinfo(host: str, port: int | None, *_: object, **__: object) -> list[object]:
+            if host not in answers:
+                return real_lookup(host, port, *_, **__)
+            address = next(answers[host])
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            return [(family, socket.SOCK_STREAM, 6, "", (address, port or 0))]
+
+        def create_connection(address: tuple[str, int], *_: object, **__: object) -> socket.socket:
+            connected.append(address[0])
+            raise OSError("the test goes no further")
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("urllib3.util.connection.create_connection", create_connection)
+        monkeypatch.setattr("omni_timeline.fetch.RETRY_PAUSE", 0.0)
+        return connected
+
+    real_lookup = socket.getaddrinfo
+    return use
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.3.4",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:a9fe:a9fe]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::a00:1]",
+        "[2002:7f00:1::]",
+        "[2001:0:7f00:1::]",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[fd00:ec2::254]",
+        "[fec0::1]",
+        "localhost",
+    ],
+)
+def test_an_address_inside_a_network_is_not_public(host: str, look_up: Callable[..., list[str]], tmp_path: Path):
+    connected = look_up()
+    with pytest.raises(FetchError):
+        Fetcher(None, None, tmp_path, hosts=AllowedHosts(public=True)).local_path(f"http://{host}/x.mp4")
+    assert connected == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.1.2.3", "::ffff:10.1.2.3", "::1"])
+@pytest.mark.parametrize("hosts", [AllowedHosts(public=True), AllowedHosts(["*.example.org"])])
+def test_a_name_that_leads_inside_is_refused(
+    address: str, hosts: AllowedHosts, look_up: Callable[..., list[str]], tmp_path: Path
+):
+    connected = look_up(cdn_example_org=[address])
+    with pytest.raises(FetchError, match="inside a network"):
+        Fetcher(None, None, tmp_path, hosts=hosts).local_path("http://cdn.example.org/x.mp4")
+    assert connected == []
+
+
+def test_what_was_looked_up_is_what_is_connected_to(look_up: Callable[..., list[str]], tmp_path: Path):
+    """DNS rebinding: public for the check, loopback for the connection."""
+    connected = look_up(cdn_example_org=["93.184.215.14", "127.0.0.1", "127.0.0.1"])
+    with pytest.raises(FetchError, match="inside a network"):  # when it is asked again
+        Fetcher(None, None, tmp_path, hosts=AllowedHosts(public=True)).local_path("http://cdn.example.org/x.mp4")
+    assert connected == ["93.184.215.14"]
+
+
+def test_a_proxy_from_the_environment_does_not_look_up_public_names(
+    look_up: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("HTTP_PROXY", "http://10.0.0.9:3128")
+    monkeypatch.setenv("ALL_PROXY", "http://10.0.0.9:3128")
+    connected = look_up(cdn_example_org=["93.184.215.14"] * 4)
+    with pytest.raises(FetchError, match="no connection"):
+        Fetcher(None, None, tmp_path, hosts=AllowedHosts(public=True)).local_path("http://cdn.example.org/x.mp4")
+    assert set(connected) == {"93.184.215.14"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "allowed"),
+    [
+        ("cdn.example.org", "https://cdn.example.org/x.mp4", True),
+        ("cdn.example.org", "https://CDN.example.org.:8443/x.mp4", True),
+        ("cdn.example.org:8443", "https://cdn.example.org:8443/x.mp4", True),
+        ("cdn.example.org:8443", "https://cdn.example.org/x.mp4", False),
+        ("cdn.example.org:443", "https://cdn.example.org/x.mp4", True),
+        ("cdn.example.org", "https://evil-cdn.example.org/x.mp4", False),
+        ("cdn.example.org", "https://cdn.example.org.evil.net/x.mp4", False),
+        ("cdn.example.org", "https://cdn.example.org@evil.net/x.mp4", False),
+        ("*.example.org", "https://a.b.example.org/x.mp4", True),
+        ("*.example.org:8443", "https://a.example.org/x.mp4", False),
+        ("*.example.org", "https://example.org/x.mp4", False),
+        ("*.example.org", "https://badexample.org/x.mp4", False),
+        ("[::1]:9000", "http://[::1]:9000/x.mp4", True),
+    ],
+)
+def test_a_listed_host_is_that_host_and_no_other(
+    entry: str, url: str, allowed: bool, look_up: Callable[..., list[str]], tmp_path: Path
+):
+    names = {"cdn_example_org": ["93.184.215.14"] * 9, "a_b_example_org": ["93.184.215.14"] * 9}
+    connected = look_up(**names)
+    with pytest.raises(FetchError, match="no connection" if allowed else "ALLOWED_VIDEO_HOSTS"):
+        Fetcher(None, None, tmp_path, hosts=AllowedHosts([entry])).local_path(url)
+    assert bool(connected) == allowed
+
+
+def test_a_redirect_is_decided_on_anew(label_studio: Site, make_site: Callable[[], Site], tmp_path: Path):
+    """From Label Studio, which may be asked, to a neighbour that may not."""
+    neighbour = make_site()
+    neighbour.pages["/x.mp4"] = video
+    label_studio.pages["/data/upload/1/moved.mp4"] = redirect_to(f"{neighbour.url}/x.mp4")
+    for hosts in (AllowedHosts(), AllowedHosts(public=True), AllowedHosts(["*.0.0.1"])):
+        with pytest.raises(FetchError, match="ALLOWED_VIDEO_HOSTS"):
+            Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path, hosts=hosts).local_path("/data/upload/1/moved.mp4")
+    assert neighbour.asked == []
+    Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path, hosts=HERE).local_path("/data/upload/1/moved.mp4")
+    assert neighbour.asked == [("/x.mp4", None, None)]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/users", "/data/upload/../../api/users", "/data/upload/%252e%252e/api/users", "/user/login/", "/"]
+)
+def test_the_token_opens_label_studios_media_and_nothing_else_there(path: str, label_studio: Site, tmp_path: Path):
+    """A task's author must not make the backend read what he may not."""
+    label_studio.pages["/redirect"] = redirect_to(path)
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path)
+    for url in (f"{label_studio.url}{path}", f"{label_studio.url}/redirect"):
+        with pytest.raises(FetchError):
+            fetcher.local_path(url)
+    assert {authorization for _, authorization, _ in label_studio.asked} == {None}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "..%2Fx",
+        "a%00b",
+        "%2e%2e/x",
+        "..\\x",
+        "link",
+        "link/passwd",
+        "loop",
+        "x" * 300,
+    ],
+)
+def test_local_files_stay_in_their_folder(wanted: str, label_studio: Site, tmp_path: Path):
+    root, outside = tmp_path / "root", tmp_path / "x"
+    root.mkdir()
+    outside.write_bytes(b"secret")
+    (root / "link").symlink_to("/etc")
+    (root / "loop").symlink_to("loop")
+    fetcher = Fetcher(label_studio.url, None, tmp_path / "cache", root)
+    with pytest.raises(FetchError):
+        fetcher.local_path(f"/data/local-files/?d={wanted}")
+
+
+def test_a_server_that_drips_does_not_outlast_the_deadline(
+    label_studio: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A byte now and then keeps every time-out between two bytes from coming."""
+    monkeypatch.setattr("omni_timeline.fetch.DOWNLOAD_SECONDS", 0.5)
+
+    def drips(page: BaseHTTPRequestHandler) -> None:
+        answer(page, b"", Content_Length=10_000)
+        for _ in range(10_000):
+            page.wfile.write(b"x")
+            page.wfile.flush()
+            time.sleep(0.05)
+
+    label_studio.pages[UPLOAD] = drips
+    with pytest.raises(FetchError, match="took longer"):
+        Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
 
 
 # --- downloads -------------------------------------------------------------------------------------------------------
@@ -389,7 +592,7 @@ def test_a_video_that_always_breaks_off_is_an_error_and_leaves_nothing_behind(la
 
 def test_nobody_listening_is_one_sentence_without_the_address_query(tmp_path: Path):
     with pytest.raises(FetchError, match="no connection") as failure:
-        Fetcher(None, None, tmp_path).local_path("http://user:word@127.0.0.1:9/x.mp4?Signature=abc")
+        Fetcher(None, None, tmp_path, hosts=HERE).local_path("http://user:word@127.0.0.1:9/x.mp4?Signature=abc")
     assert "abc" not in str(failure.value)
     assert "word" not in str(failure.value)
 
@@ -428,7 +631,7 @@ def test_an_answer_without_a_video_says_what_came_instead(
 # --- cache -----------------------------------------------------------------------------------------------------------
 def test_the_same_address_with_a_new_signature_is_fetched_once(label_studio: Site, tmp_path: Path):
     label_studio.pages["/x.mp4"] = video
-    fetcher = Fetcher(None, None, tmp_path)
+    fetcher = Fetcher(None, None, tmp_path, hosts=HERE)
     queries = [
         "id=3&X-Amz-Date=1&X-Amz-Signature=a",
         "id=3&X-Amz-Date=2&X-Amz-Signature=b",
@@ -441,7 +644,7 @@ def test_the_same_address_with_a_new_signature_is_fetched_once(label_studio: Sit
 
 def test_a_query_that_is_no_signature_tells_videos_apart(label_studio: Site, tmp_path: Path):
     label_studio.pages["/x.mp4"] = video
-    fetcher = Fetcher(None, None, tmp_path)
+    fetcher = Fetcher(None, None, tmp_path, hosts=HERE)
     queries = ["id=3", "id=4", "id=3&expires=1", "se=1", "se=2"]
     assert len({fetcher.local_path(f"{label_studio.url}/x.mp4?{query}") for query in queries}) == len(queries)
 
@@ -480,3 +683,45 @@ def test_a_cache_folder_that_cannot_be_made_is_named(label_studio: Site, tmp_pat
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FetchError, match="CACHE_DIR"):
         Fetcher(label_studio.url, None, tmp_path / "file" / "cache").local_path(UPLOAD)
+
+
+FETCH = """
+import resource, sys
+from pathlib import Path
+from omni_timeline.fetch import Fetcher
+if sys.argv[3] != "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+print(Fetcher(sys.argv[1], None, Path(sys.argv[2])).local_path(sys.argv[4]))
+"""
+
+
+def test_a_full_disk_is_said_so_and_leaves_nothing_behind(label_studio: Site, tmp_path: Path):
+    """No room for more than 100 KiB in a file: the write fails in the middle, as on a full disk."""
+    full = subprocess.run(
+        [sys.executable, "-c", FETCH, label_studio.url, tmp_path, str(100 * KIB), UPLOAD],
+        capture_output=True,
+        text=True,
+    )
+    assert f"FetchError: CACHE_DIR {tmp_path} cannot be written" in full.stderr
+    assert cached(tmp_path) == []
+
+
+def test_a_process_killed_while_it_fetches_leaves_no_file_that_looks_whole(label_studio: Site, tmp_path: Path):
+    half = threading.Event()
+
+    def stalls(page: BaseHTTPRequestHandler) -> None:
+        answer(page, VIDEO[: 320 * KIB], Content_Length=len(VIDEO))
+        page.wfile.flush()
+        half.set()
+        time.sleep(3)
+
+    label_studio.pages[UPLOAD] = stalls
+    process = subprocess.Popen([sys.executable, "-c", FETCH, label_studio.url, tmp_path, "0", UPLOAD])
+    assert half.wait(60)
+    while not any(path.stat().st_size for path in tmp_path.iterdir()):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert [path.name.startswith("part-") for path in tmp_path.iterdir()] == [True]
+    label_studio.pages[UPLOAD] = video
+    assert Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD).read_bytes() == VIDEO

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "timebase"},
     {"config"},
     {"segments"},
-    {"container", "label_studio"},
+    {"container", "label_studio", "addresses"},
     {"frames", "sound"},
     {"media", "fetch", "regions", "metrics", "synthetic", "prompts", "checkpoint", "grammar", "decoding"},
     {"query", "decoder", "windows", "confidence", "formats", "page"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ GIB = 1024**3
 # What a program needs to start where this one did. Nothing that is a setting or could be a secret.
 _HARMLESS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
 
+_SECRETS = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASSWORD", "WEBHOOK_SECRET")
+
+_HOST = re.compile(r"((\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])\.?(:\d{1,5})?")
+
 Number = TypeVar("Number", int, float)
 
 
@@ -37,6 +42,13 @@ def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
     harmless = {name: environ[name] for name in _HARMLESS if name in environ}
     # One thread of linear algebra is enough, and a process with several must not fork.
     return {**harmless, "PYTHONPATH": os.pathsep.join(path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def engine_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of the process with the model: all of this one's (CUDA, hubs, threads), but for the secrets."""
+    path = [folder for folder in sys.path if folder] + [str(Path(__file__).parents[1])]
+    open_ones = {name: value for name, value in environ.items() if name not in _SECRETS}
+    return {**open_ones, "PYTHONPATH": os.pathsep.join(path)}
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,15 @@ class Settings:
         cache_dir: where fetched videos are kept.
         cache_bytes: how much of them is kept; the least recently used go first.
         max_video_bytes: a larger video is refused.
+        allowed_video_hosts: other hosts that videos are fetched from, such as minio:9000 or *.example.org. One named
+            in full is trusted wherever it leads; those of a wildcard must be at public addresses.
+        allow_public_video_hosts: whether videos are fetched from any public address.
+        max_video_pixels: a video with larger frames is refused.
+        max_video_frames: so is one with more frames,
+        max_video_seconds: a longer one,
+        max_video_streams: and one with more tracks.
+        decode_seconds: how long opening a video or decoding one clip of it may take.
+        decode_memory_bytes: how much memory it may take.
         predict_deadline_seconds: when /predict answers with what it has; Label Studio hangs up after 100 s.
         bind: the address the server listens on; 0.0.0.0 for all.
         port: the port it listens on.
@@ -82,6 +103,14 @@ class Settings:
     cache_dir: Path = field(default_factory=default_cache_dir)
     cache_bytes: int = 20 * GIB
     max_video_bytes: int = 4 * GIB
+    allowed_video_hosts: tuple[str, ...] = ()
+    allow_public_video_hosts: bool = False
+    max_video_pixels: int = 36_000_000
+    max_video_frames: int = 2_000_000
+    max_video_seconds: float = 12 * 3600.0
+    max_video_streams: int = 64
+    decode_seconds: float = 120.0
+    decode_memory_bytes: int = 4 * GIB
     predict_deadline_seconds: float = 80.0
     bind: str = "127.0.0.1"
     port: int = 9090
@@ -103,6 +132,19 @@ class Settings:
         _check_at_least("MAX_NEW_TOKENS", self.max_new_tokens, 1)
         _check_at_least("CACHE_BYTES", self.cache_bytes, 0)
         _check_at_least("MAX_VIDEO_BYTES", self.max_video_bytes, 1)
+        for entry in self.allowed_video_hosts:
+            if not _HOST.fullmatch(entry):
+                raise RequestError(
+                    "ALLOWED_VIDEO_HOSTS must list hosts such as minio:9000, cdn.example.org or *.example.org, with "
+                    f"commas between; got {entry!r}. For all public hosts set ALLOW_PUBLIC_VIDEO_HOSTS=1."
+                )
+        _check_at_least("MAX_VIDEO_PIXELS", self.max_video_pixels, 1)
+        _check_at_least("MAX_VIDEO_FRAMES", self.max_video_frames, 1)
+        _check_at_least("MAX_VIDEO_STREAMS", self.max_video_streams, 1)
+        _check_at_least("DECODE_MEMORY_BYTES", self.decode_memory_bytes, 256 * 1024**2)  # libav needs room to start
+        for name, seconds in (("MAX_VIDEO_SECONDS", self.max_video_seconds), ("DECODE_SECONDS", self.decode_seconds)):
+            if not 0 < seconds < float("inf"):
+                raise RequestError(f"{name} must be above 0; got {seconds}.")
         if not 0 < self.predict_deadline_seconds < float("inf"):
             raise RequestError(f"PREDICT_DEADLINE_SECONDS must be above 0; got {self.predict_deadline_seconds}.")
         if not 1 <= self.port <= 65535:
@@ -130,6 +172,16 @@ class Settings:
             cache_dir=Path(given["CACHE_DIR"]) if "CACHE_DIR" in given else default_cache_dir(),
             cache_bytes=_number(given, "CACHE_BYTES", int, cls.cache_bytes),
             max_video_bytes=_number(given, "MAX_VIDEO_BYTES", int, cls.max_video_bytes),
+            allowed_video_hosts=tuple(
+                entry.strip() for entry in given.get("ALLOWED_VIDEO_HOSTS", "").split(",") if entry.strip()
+            ),
+            allow_public_video_hosts=_switch(given, "ALLOW_PUBLIC_VIDEO_HOSTS"),
+            max_video_pixels=_number(given, "MAX_VIDEO_PIXELS", int, cls.max_video_pixels),
+            max_video_frames=_number(given, "MAX_VIDEO_FRAMES", int, cls.max_video_frames),
+            max_video_seconds=_number(given, "MAX_VIDEO_SECONDS", float, cls.max_video_seconds),
+            max_video_streams=_number(given, "MAX_VIDEO_STREAMS", int, cls.max_video_streams),
+            decode_seconds=_number(given, "DECODE_SECONDS", float, cls.decode_seconds),
+            decode_memory_bytes=_number(given, "DECODE_MEMORY_BYTES", int, cls.decode_memory_bytes),
             predict_deadline_seconds=_number(given, "PREDICT_DEADLINE_SECONDS", float, cls.predict_deadline_seconds),
             bind=given.get("BIND", cls.bind),
             port=_number(given, "PORT", int, cls.port),
@@ -146,6 +198,13 @@ def _number(given: Mapping[str, str], name: str, kind: type[Number], default: Nu
     except ValueError as error:
         wanted = "a whole number" if kind is int else "a number"
         raise RequestError(f"{name} must be {wanted}; got {given[name]!r}.") from error
+
+
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name, "0").lower()
+    if value not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise RequestError(f"{name} must be 1 or 0; got {given[name]!r}.")
+    return value in ("1", "true", "yes", "on")
 
 
 def _check_at_least(name: str, value: int | None, least: int) -> None:

@@ -3,9 +3,10 @@
     /data/local-files/?d=a/b.mp4     the file itself, when Label Studio's document root is mounted here
     /data/upload/1/b.mp4, …          through Label Studio, with the token
     s3://, gs://, azure-blob://      through Label Studio's resolver, which knows the bucket's credentials
-    http://, https://                as it is; the token goes along to Label Studio's own host only
+    http://, https://                as it is; the token goes along to Label Studio's own media paths only
 
-Knows nothing of what is in the file, and nothing of tokens: `label_studio` signs what goes to Label Studio.
+Knows nothing of what is in the file, nothing of tokens (`label_studio` signs what goes to Label Studio), and nothing of
+networks: `addresses` decides which hosts are asked. Each redirect is decided on anew.
 """
 
 from __future__ import annotations
@@ -18,21 +19,26 @@ import tempfile
 import time
 from pathlib import Path
 from typing import IO
-from urllib.parse import parse_qs, parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
+from omni_timeline.addresses import NO_PROXIES, AllowedHosts, InvalidIPAddress, session
 from omni_timeline.errors import FetchError
 from omni_timeline.label_studio import TIMEOUT, LabelStudioAuth, reason, unsigned
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages
 LABEL_STUDIO_PATHS = ("/data/upload/", "/data/local-files/", "/data/local-files?", "/storage-data/uploaded/")
+# What is asked of Label Studio with the token. Anything else there is asked as a stranger would: the address is the
+# task author's, and the token can do more than he may.
+SIGNED_PATHS = re.compile(r"/data/(upload|local-files)/?|/storage-data/|/(tasks|projects)/\d+/(resolve|presign)/?")
 
 DOWNLOAD_SECONDS = 900.0  # s: a server that drips a byte now and then is left
 ATTEMPTS = 4  # in a row without a new byte
 RETRY_PAUSE = 0.5  # s: before the second attempt; doubles
 MAX_REDIRECTS = 5
-CHUNK_BYTES = 64 * 1024  # as much is lost when a connection breaks: urllib3 keeps an unfinished chunk to itself
+CHUNK_BYTES = 64 * 1024
 PARTIAL_PREFIX = "part-"  # of a file that is still being fetched; keys are hexadecimal
 CACHE_SECONDS = 24 * 3600.0  # s: after this the video is fetched again, since it may have been replaced
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -54,6 +60,7 @@ class Fetcher:
         api_key: the token for it; goes to `host` only.
         cache_dir: the folder for fetched videos; made when needed.
         local_files_root: Label Studio's document root for local files, if it is mounted here.
+        hosts: where else videos may be; nowhere when None.
         max_bytes: a larger video is refused.
         cache_bytes: how much is kept in the folder.
     """
@@ -65,12 +72,14 @@ class Fetcher:
         cache_dir: Path,
         local_files_root: Path | None = None,
         *,
+        hosts: AllowedHosts | None = None,
         max_bytes: int = 4 * 1024**3,
         cache_bytes: int = 20 * 1024**3,
     ) -> None:
         self._auth = LabelStudioAuth(host, api_key) if host else None
         self._cache_dir = cache_dir
         self._local_files_root = local_files_root.resolve() if local_files_root else None
+        self._hosts = hosts or AllowedHosts()
         self._max_bytes = max_bytes
         self._cache_bytes = cache_bytes
 
@@ -116,10 +125,14 @@ class Fetcher:
             )
         if self._local_files_root is None:
             return None
-        path = (self._local_files_root / wanted).resolve()  # through symbolic links
+        try:
+            path = (self._local_files_root / wanted).resolve()  # through symbolic links
+            is_file = path.is_file()
+        except (OSError, RuntimeError) as error:  # a name too long, a link to itself
+            raise FetchError(f"{_shown(url)}?d={wanted!r} cannot be a file: {type(error).__name__}.") from error
         if not path.is_relative_to(self._local_files_root):
             raise FetchError(f"{_shown(url)}?d={wanted!r} leads out of LOCAL_FILES_ROOT.")
-        return path if path.is_file() else None
+        return path if is_file else None
 
     def _source(self, url: str, task_id: int | None) -> str:
         """The http(s) address to ask for `url`."""
@@ -193,12 +206,11 @@ class Fetcher:
         """Write what is at `url` into `file`, going on where a connection broke."""
         deadline = time.monotonic() + DOWNLOAD_SECONDS
         failures = 0
-        with requests.Session() as session:
-            session.auth = self._auth or unsigned  # an explicit one also keeps ~/.netrc out
+        with session(public_only=False) as named, session(public_only=True) as public:
             while True:
                 before = file.tell()
                 try:
-                    total = self._receive(session, url, file, deadline)
+                    total = self._receive(named, public, url, file, deadline)
                     if total is None or file.tell() == total:
                         break
                     trouble = f"the answer ended after {file.tell()} of {total} bytes"
@@ -212,7 +224,9 @@ class Fetcher:
         if file.tell() == 0:
             raise FetchError(f"{_shown(url)} is empty.")
 
-    def _receive(self, session: requests.Session, url: str, file: IO[bytes], deadline: float) -> int | None:
+    def _receive(
+        self, named: requests.Session, public: requests.Session, url: str, file: IO[bytes], deadline: float
+    ) -> int | None:
         """One request's worth of `url` appended to `file`; the size of the whole, None when the server does not say.
 
         Raises:
@@ -223,12 +237,13 @@ class Fetcher:
         resumed = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
         headers = {"Accept-Encoding": "identity", **resumed}  # lengths are those of the file
         try:
-            with self._open(session, url, headers) as response:
+            with self._open(named, public, url, headers) as response:
                 self._check_answer(response, url)
                 total = _append_at(response, file)
                 if total is not None and total > self._max_bytes:
                     raise FetchError(f"{_shown(url)} has {total} bytes, more than MAX_VIDEO_BYTES ({self._max_bytes}).")
-                for chunk in response.iter_content(CHUNK_BYTES):
+                # As it comes, not gathered to whole chunks: a byte now and then must not outlast the deadline.
+                while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
                     file.write(chunk)
                     if file.tell() > self._max_bytes:
                         raise FetchError(f"{_shown(url)} is larger than MAX_VIDEO_BYTES ({self._max_bytes}).")
@@ -239,14 +254,37 @@ class Fetcher:
             if isinstance(error, ValueError):  # requests' classes for an address or an answer that is none
                 raise FetchError(f"{_shown(url)} cannot be fetched: {reason(error)}.") from error
             raise _TransientError(reason(error)) from error
+        except HTTPError as error:  # urllib3's, while the body comes
+            raise _TransientError("the connection broke") from error
         except ValueError as error:
             raise FetchError(f"{_shown(url)} redirects to something that is not an address.") from error
 
-    def _open(self, session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    def _open(
+        self, named: requests.Session, public: requests.Session, url: str, headers: dict[str, str]
+    ) -> requests.Response:
         """The answer to a GET, after redirects; each hop is checked and signed on its own."""
         for _ in range(MAX_REDIRECTS + 1):
-            _check_address(url)
-            response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
+            _check_scheme(url)
+            is_label_studio = self._auth is not None and self._auth.is_for(url)
+            trusted = is_label_studio or self._hosts.is_named(url)
+            try:
+                response = (named if trusted else public).get(
+                    url,
+                    headers=headers,
+                    # An explicit one keeps ~/.netrc and a password in the address out.
+                    auth=self._auth
+                    if is_label_studio and self._auth and _is_signed(url, self._auth.host)
+                    else unsigned,
+                    proxies=None if trusted else NO_PROXIES,
+                    stream=True,
+                    timeout=TIMEOUT,
+                    allow_redirects=False,
+                )
+            except InvalidIPAddress as error:
+                raise FetchError(
+                    f"{_shown(url)} leads to an address inside a network: name the host in full in ALLOWED_VIDEO_HOSTS "
+                    "if videos are to be fetched there."
+                ) from error
             if not response.is_redirect:
                 return response
             response.close()
@@ -305,10 +343,19 @@ def _append_at(response: requests.Response, file: IO[bytes]) -> int | None:
     return int(length) if length.isdigit() and "content-encoding" not in response.headers else None
 
 
-def _check_address(url: str) -> None:
-    """Refuse an address that must not be asked. The one place for rules about hosts and networks."""
+def _check_scheme(url: str) -> None:
     if _scheme(url) not in ("http", "https"):
         raise FetchError(f"{_shown(url)} is not http(s).")
+
+
+def _is_signed(url: str, host: str) -> bool:
+    """Whether the token goes along to this address of Label Studio, which is reached at `host`."""
+    path, decoded = "", urlsplit(url).path
+    while path != decoded:  # however often it was encoded
+        path, decoded = decoded, unquote(decoded)
+    if "\\" in path or ".." in path.split("/"):
+        return False
+    return SIGNED_PATHS.match(path.removeprefix(urlsplit(host).path)) is not None
 
 
 def _scheme(url: str) -> str:

@@ -29,6 +29,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from omni_timeline import __version__
+from omni_timeline.addresses import AllowedHosts
 from omni_timeline.config import Settings
 from omni_timeline.errors import ModelError, OmniTimelineError, RequestError
 from omni_timeline.fetch import Fetcher
@@ -241,6 +242,7 @@ def create_app(
         settings.label_studio_api_key,
         settings.cache_dir,
         settings.local_files_root,
+        hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
         max_bytes=settings.max_video_bytes,
         cache_bytes=settings.cache_bytes,
     )

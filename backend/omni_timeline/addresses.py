@@ -1,0 +1,99 @@
+"""Which hosts videos are fetched from: those the operator names, and public ones where the operator says so.
+
+    minio:9000, [::1], 10.0.0.7    named in full: trusted wherever the name leads, through the environment's proxies
+    *.example.org                  many names, some perhaps made by strangers: public addresses only
+    any other                      public addresses only, and only with ALLOW_PUBLIC_VIDEO_HOSTS
+
+Whether an address is public is decided on the very address that is then connected to, for each request: a name that
+leads elsewhere a moment later is of no use. Knows nothing of paths, tokens or videos.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests_hardened.ip_filter import InvalidIPAddress
+from requests_hardened.ip_filter_adapter import IPFilterAdapter
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from omni_timeline.errors import FetchError
+
+__all__ = ["AllowedHosts", "InvalidIPAddress", "PublicAdapter"]
+
+# An environment's proxy would do the looking up, behind our back.
+NO_PROXIES = {"http": "", "https": ""}
+
+
+class PublicAdapter(IPFilterAdapter):
+    """Connects to public addresses only; raises `InvalidIPAddress` for the others.
+
+    requests-hardened looks the name up, refuses what is private, link-local or a way around these, and connects to
+    the address it has seen. Two old ranges are added here.
+    """
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """The address to connect to, as `requests` asks for it before each request."""
+        host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
+        address = ipaddress.ip_address(str(host["host"]).strip("[]"))
+        # fec0::/10 is the forerunner of fc00::/7; ::/96 holds IPv4 addresses.
+        if not address.is_global or address.is_reserved or getattr(address, "is_site_local", False):
+            raise InvalidIPAddress(address)
+        return host, pool
+
+
+class AllowedHosts:
+    """The operator's list, and what may be asked of the rest.
+
+    Args:
+        entries: host, host:port, *.domain or *.domain:port; without a port any port.
+        public: whether hosts that are not listed may be asked at public addresses.
+    """
+
+    def __init__(self, entries: Iterable[str] = (), *, public: bool = False) -> None:
+        self._entries = [entry.strip().lower().rstrip(".") for entry in entries if entry.strip()]
+        self._public = public
+
+    def is_named(self, url: str) -> bool:
+        """Whether the host of `url` stands in the list in full.
+
+        Raises:
+            FetchError: the host may not be asked at all.
+        """
+        host, port = _host_and_port(url)
+        named = {host, f"{host}:{port}"}
+        if named & set(self._entries):
+            return True
+        for entry in self._entries:
+            domain, _, wanted = entry.removeprefix("*").partition(":")
+            if entry.startswith("*.") and host.endswith(domain) and wanted in ("", str(port)):
+                return False
+        if self._public:
+            return False
+        raise FetchError(
+            f"Videos are not fetched from {host}: add it to ALLOWED_VIDEO_HOSTS, or set ALLOW_PUBLIC_VIDEO_HOSTS=1 for "
+            "all public addresses."
+        )
+
+
+def session(*, public_only: bool) -> requests.Session:
+    """A session for hosts named in full, or one that connects to public addresses only."""
+    made = requests.Session()
+    for scheme in ("http", "https"):
+        made.mount(f"{scheme}://", PublicAdapter(scheme == "https") if public_only else HTTPAdapter())
+    return made
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    """Host and port as the library reads them that makes the connection."""
+    try:
+        parts = parse_url(url)
+    except LocationParseError as error:
+        raise FetchError("An address without a host cannot be fetched.") from error
+    if not parts.host:
+        raise FetchError("An address without a host cannot be fetched.")
+    return parts.host.lower().rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)
