@@ -18,7 +18,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from types import MappingProxyType
 
 from omni_timeline.segments import NO_EVENTS, ROUNDING, Counts, Parsed, Segment, format_segments, parse_segments
 
@@ -146,7 +145,7 @@ def _spoken(labels: tuple[str, ...]) -> Mapping[str, str]:
             number += 1
             wanted = f"{plain} ({number})"
         taken[wanted] = label
-    return MappingProxyType(taken)
+    return taken
 
 
 def _as_written(label: str) -> str:
