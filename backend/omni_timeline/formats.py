@@ -20,7 +20,7 @@ from urllib.parse import quote
 from omni_timeline.segments import Segment
 
 if TYPE_CHECKING:
-    from omni_timeline.pipeline import Prediction
+    from omni_timeline.query import Prediction
     from omni_timeline.regions import LabelConfig
 
 Format = Literal["table", "json", "jsonl", "csv", "vtt", "srt", "eaf", "label-studio"]
@@ -172,8 +172,8 @@ def _clock(milliseconds: int, point: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The text with its white space squeezed, and without what no XML document and no caption can hold."""
-    return " ".join(_NOT_IN_XML.sub("", text).split())
+    """The text on one line: white space, and what no XML document can hold, becomes single spaces."""
+    return " ".join(_NOT_IN_XML.sub(" ", text).split())
 
 
 def _lanes(segments: Iterable[Segment]) -> list[list[tuple[tuple[int, int], Segment]]]:

@@ -21,7 +21,7 @@ from omni_timeline.formats import link, mime_type
 from omni_timeline.segments import Segment
 
 if TYPE_CHECKING:
-    from omni_timeline.pipeline import Prediction
+    from omni_timeline.query import Prediction
 
 TEMPLATES = Path(__file__).parent / "templates"
 DEFAULT_FRAME_RATE = 25.0  # frames a second, for the steps of the arrow keys where nobody knows better
