@@ -41,6 +41,10 @@ class ModelError(OmniTimelineError):
     status = 503
 
 
+class OutOfMemoryError(ModelError):
+    """The model cannot run on so much at once in the memory there is."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, as a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -1,6 +1,7 @@
 """From the path of a video to the segments that the model sees and hears in it.
 
-    path -> media.load_clip -> Clip -> inputs.build -> tensors -> model.generate -> text -> parse_segments -> Prediction
+    path -> Decoder.open -> windows.plan -> Clip of each -> inputs.build -> tensors -> model.generate -> text
+         -> segments of each window, with scores -> windows.merge -> Prediction
 
 Knows the order of the stages and which clock the model was told, so that what comes back is in seconds of the whole
 video. Knows nothing of Label Studio, of HTTP or of printing.
@@ -8,165 +9,232 @@ video. Knows nothing of Label Studio, of HTTP or of printing.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from omni_timeline.errors import OmniTimelineError, RequestError
+from omni_timeline.confidence import scored
+from omni_timeline.decoder import Decoder, Video
+from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestError
+from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
-from omni_timeline.media import Clip, load_clip
+from omni_timeline.media import Clip
 from omni_timeline.model import OmniModel, Output
-from omni_timeline.prompts import DEFAULT_PROMPT, Prompt
-from omni_timeline.segments import Segment, parse_segments
+from omni_timeline.query import Failure, Prediction, Progress, Query
+from omni_timeline.refine import Look, looks, refined
+from omni_timeline.segments import Parsed, Segment, parse_segments
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID, even_frame_count
+from omni_timeline.windows import Report, Window, merge, plan
 
-Remap = Literal["real", "nominal", "rescale"]
+BATCH = 4  # windows in the model at a time
 
-DEFAULT_FRAMES = 50
-DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
+logger = logging.getLogger(__name__)
+
+Watch = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the model finds in one video.
+class Reading:
+    """What the model's answer about one clip says, in seconds of the whole video.
 
     Attributes:
-        path: the video, as it was given.
-        duration: seconds of the whole video.
-        segments: sorted, in seconds of the whole video.
-        model_version: names the checkpoint and the settings: the same version predicts the same.
-        text: the model's answer, word for word.
-        warnings: one sentence for each thing in the file or in the answer that is not as it should be.
+        segments: with scores, sorted.
+        text: the answer word for word.
+        warnings: one sentence for each thing that is not as it should be.
+        lines: how many lines were dropped or mended, by reason.
     """
 
-    path: Path
-    duration: float
     segments: tuple[Segment, ...]
-    model_version: str
     text: str
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A video without a prediction, and why."""
-
-    path: Path
-    error: OmniTimelineError
+    warnings: tuple[str, ...]
+    lines: Counter[str]
 
 
 class Pipeline:
-    """A model, and how it is asked.
+    """A model, and what it is asked.
 
     Args:
         model: the loaded checkpoint.
-        frames: how many frames the model sees of a video, spread evenly over its time.
-        max_pixels: the largest frame, in pixels, that the model gets; None for what its processor was saved with.
-        prompt: the words it is asked with.
-        remap: the time that the model's positions stand for. "real" is the video's own. "nominal" is what the stock
-            processor assumes, frames at 2 fps, and what the model says is left as it is. "rescale" is nominal too,
-            but what it says is stretched to the true duration; that cannot be done to a sound track, so clips with
-            sound are refused. The last two are there for comparison, see docs/remap.md.
-        max_new_tokens: where the answer is cut off.
+        query: how videos are looked at, and the words.
+        decoder: reads the videos; one of its own by default, which ends with the Pipeline's last use.
 
     Raises:
-        RequestError: a setting that cannot be.
+        RequestError: frames of a size that cannot be.
     """
 
-    def __init__(
-        self,
-        model: OmniModel,
-        *,
-        frames: int = DEFAULT_FRAMES,
-        max_pixels: int | None = None,
-        prompt: Prompt = DEFAULT_PROMPT,
-        remap: Remap = "real",
-        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
-    ) -> None:
-        for name, value in (("frames", frames), ("max_new_tokens", max_new_tokens)):
-            if value < 1:
-                raise RequestError(f"{name} must be at least 1, got {value}.")
-        if remap not in get_args(Remap):
-            raise RequestError(f"remap must be one of {', '.join(get_args(Remap))}, got {remap!r}.")
+    def __init__(self, model: OmniModel, query: Query | None = None, decoder: Decoder | None = None) -> None:
         self.model = model
-        self.frames = even_frame_count(frames)
-        self.prompt = prompt
-        self.remap = remap
-        self.max_new_tokens = max_new_tokens
+        self.query = query or Query()
+        self.decoder = decoder or Decoder()
         self.inputs = RealTimeInputs(
             model.processor,
             model.model,
-            max_pixels=max_pixels,
-            second_per_grid="real" if remap == "real" else "nominal",
+            max_pixels=self.query.max_pixels,
+            second_per_grid="real" if self.query.remap == "real" else "nominal",
         )
-        settings = [self.frames, max_pixels, asdict(prompt), remap, max_new_tokens]
-        self.model_version = f"{model.version}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]}"
+        self.model_version = self.query.version(model.version)
 
-    def predict(self, path: Path) -> Prediction:
+    def predict(self, path: Path, watch: Watch | None = None) -> Prediction:
         """The segments of one video.
+
+        Args:
+            path: the file.
+            watch: told how far it is, now and then.
 
         Raises:
             OmniTimelineError: the video cannot be read, or the model cannot run on it.
         """
-        clip = self.load(path)
-        inputs = self.inputs.build([clip], self.prompt)
-        [output] = self.model.generate(inputs, max_new_tokens=self.max_new_tokens)
-        return replace(self.read(clip, output), path=path)
+        work = _Work(watch or (lambda _: None))
+        with self.decoder.open(path) as video:
+            duration = video.info.duration
+            windows = plan(duration, self.query.window_seconds)
+            readings = list(self._readings(video, windows, work))
+            reports = [
+                Report(window, segment)
+                for window, reading in zip(windows, readings, strict=True)
+                for segment in reading.segments
+            ]
+            segments = merge(reports, free_words=not self.query.closed_labels)
+            if self.query.refine:
+                segments = self._refined(video, segments, work)
+        kept = tuple(segment for segment in segments if (segment.score or 0.0) >= self.query.score_threshold)
+        return Prediction(
+            path=path,
+            duration=duration,
+            segments=kept,
+            model_version=self.model_version,
+            text="\n".join(reading.text for reading in readings),
+            warnings=tuple(dict.fromkeys(warning for reading in readings for warning in reading.warnings)),
+            lines=dict(sum((reading.lines for reading in readings), Counter())),
+            seconds=work.seconds,
+        )
 
-    def predict_all(self, paths: Iterable[Path]) -> Iterator[Prediction | Failure]:
+    def predict_all(self, paths: Iterable[Path], watch: Watch | None = None) -> Iterator[Prediction | Failure]:
         """One result for each path, in order, as soon as it is there. A video that fails does not cost the others."""
         for path in paths:
             try:
-                yield self.predict(path)
+                yield self.predict(path, watch)
             except OmniTimelineError as error:
                 yield Failure(path, error)
 
-    def load(self, path: Path) -> Clip:
-        """What the model gets to see and to hear of a video."""
-        clip = load_clip(path, frames=self.frames, resize=self.inputs.resize)
-        if self.remap == "rescale" and clip.audio is not None:
+    def _readings(
+        self, video: Video, windows: Sequence[Window], work: _Work, stage: str = "windows"
+    ) -> Iterator[Reading]:
+        """What the model says of each window, in order; a few at a time are in memory."""
+        for begin in range(0, len(windows), BATCH):
+            work.watch(Progress(stage, begin, len(windows)))
+            with work.stage("decode"):
+                clips = [self.load(video, window) for window in windows[begin : begin + BATCH]]
+            outputs = self.ask(clips, work)
+            with work.stage("read"):
+                yield from [self.read(clip, output) for clip, output in zip(clips, outputs, strict=True)]
+        work.watch(Progress(stage, len(windows), len(windows)))
+
+    def _refined(self, video: Video, segments: tuple[Segment, ...], work: _Work) -> tuple[Segment, ...]:
+        """The segments with their edges where a close look puts them."""
+        planned: list[Look] = looks(segments, video.info.duration, self.query.window_seconds)
+        windows = [look.window for look in planned]
+        readings = self._readings(video, windows, work, "refining")
+        return refined(segments, [(look, reading.segments) for look, reading in zip(planned, readings, strict=True)])
+
+    def load(self, video: Video, window: Window | None = None) -> Clip:
+        """What the model gets to see and to hear of a window; of the whole video by default."""
+        info = video.info
+        clip = video.clip(
+            start=window.start if window else 0.0,
+            end=window.end if window and window.end < info.duration else None,
+            frames=even_frame_count(self.query.frames),
+            size=self.inputs.resize(info.height, info.width),
+        )
+        if self.query.remap == "rescale" and clip.audio is not None:
             raise RequestError(
-                f"{path.name} has sound, and remap 'rescale' cannot keep sound and picture together: "
+                f"{info.path.name} has sound, and remap 'rescale' cannot keep sound and picture together: "
                 "use remap 'real', or a copy of the video without its sound track."
             )
         return clip
 
-    def read(self, clip: Clip, output: Output) -> Prediction:
+    def ask(self, clips: Sequence[Clip], work: _Work | None = None) -> list[Output]:
+        """The model's answer about each clip. Clips with sound and clips without are asked about apart."""
+        work = work or _Work(lambda _: None)
+        outputs: dict[int, Output] = {}
+        for sounding in (False, True):
+            chosen = [index for index, clip in enumerate(clips) if (clip.audio is not None) == sounding]
+            if chosen:
+                answers = self._ask_batch([clips[index] for index in chosen], work)
+                outputs |= dict(zip(chosen, answers, strict=True))
+        return [outputs[index] for index in range(len(clips))]
+
+    def _ask_batch(self, clips: Sequence[Clip], work: _Work) -> list[Output]:
+        """As `ask`, for clips that are alike; a batch that does not fit into memory is halved."""
+        try:
+            with work.stage("inputs"):
+                inputs = self.inputs.build(clips, self.query.words)
+            with work.stage("generate"):
+                grammars = [self.grammar(clip) for clip in clips] if self.query.constrained else None
+                return self.model.generate(inputs, max_new_tokens=self.query.max_new_tokens, grammars=grammars)
+        except OutOfMemoryError:
+            if len(clips) == 1:
+                raise
+            logger.warning("%d windows at a time do not fit into memory; trying half as many", len(clips))
+            half = len(clips) // 2
+            return self._ask_batch(clips[:half], work) + self._ask_batch(clips[half:], work)
+
+    def grammar(self, clip: Clip) -> Grammar:
+        """What can be written about a clip."""
+        return Grammar(
+            self.query.closed_labels, clip.duration / self._stretch(clip), descriptions=self.query.descriptions
+        )
+
+    def read(self, clip: Clip, output: Output) -> Reading:
         """The model's answer about a clip, in seconds of the whole video."""
         stretch = self._stretch(clip)
-        parsed = parse_segments(output.text, clip.duration / stretch, truncated=not output.complete)
+        if self.query.constrained:
+            parsed = self.grammar(clip).read(output.text)
+        else:
+            parsed = parse_segments(output.text, clip.duration / stretch, truncated=not output.complete)
         cut = () if output.complete else (f"the answer was cut off after {len(output.token_ids)} tokens",)
-        return Prediction(
-            path=clip.info.path,
-            duration=clip.info.duration,
-            segments=tuple(_placed(segment, clip, stretch) for segment in parsed.segments),
-            model_version=self.model_version,
+        segments = scored(parsed, output)
+        return Reading(
+            segments=tuple(_placed(segment, clip, stretch) for segment in segments),
             text=output.text,
             warnings=clip.warnings + parsed.warnings + cut,
+            lines=_lines(parsed),
         )
 
     def _stretch(self, clip: Clip) -> float:
         """Seconds of the video for each second that the model speaks of."""
-        return clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID if self.remap == "rescale" else 1.0
+        return clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID if self.query.remap == "rescale" else 1.0
 
     def inspect(self, path: Path) -> dict[str, Any]:
         """What the model is given of one video, for a person or a test to look at: `omni-timeline inspect --json`."""
-        return self.describe(self.load(path))
+        with self.decoder.open(path) as video:
+            windows = plan(video.info.duration, self.query.window_seconds)
+            return {
+                "video": str(path),
+                "duration": video.info.duration,
+                "fps": video.info.fps,
+                "has_audio": video.info.has_audio,
+                "start_time": video.info.start_time,
+                "prompt": self.query.words.user,
+                "windows": [self.describe(self.load(video, window)) for window in windows],
+            }
 
     def describe(self, clip: Clip) -> dict[str, Any]:
-        """`inspect` of a clip that is loaded already.
+        """`inspect` of one window.
 
         `grid_seconds` is not what we meant to tell the model, but what its own `get_rope_index` makes of the tensors,
         in seconds of the video.
         """
-        inputs = self.inputs.build([clip], self.prompt)
+        inputs = self.inputs.build([clip], self.query.words)
         [times] = self.model.token_times(inputs)
         token_ids = inputs["input_ids"][0]
         config = self.model.model.config
-        window = {
+        return {
             "start": clip.start,
             "end": clip.end,
             "frame_seconds": list(clip.times.seconds),
@@ -176,14 +244,28 @@ class Pipeline:
             "video_tokens": int((token_ids == config.video_token_id).sum()),
             "prompt_tokens": len(token_ids),  # all of them: the sound's and the picture's too
         }
-        return {
-            "video": str(clip.info.path),
-            "duration": clip.info.duration,
-            "fps": clip.info.fps,
-            "has_audio": clip.info.has_audio,
-            "start_time": clip.info.start_time,
-            "windows": [window],
-        }
+
+
+@dataclass
+class _Work:
+    """One video's work while it goes on: who watches, and the seconds of each stage so far."""
+
+    watch: Watch
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of the block to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def _lines(parsed: Parsed) -> Counter[str]:
+    """What became of lines, by reason."""
+    return Counter({name: count for name, count in vars(parsed.counts).items() if count})
 
 
 def _placed(segment: Segment, clip: Clip, stretch: float) -> Segment:
