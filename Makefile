@@ -6,7 +6,7 @@ LABEL_STUDIO_VERSION := 1.23.2
 SOURCES := backend demo tests benchmarks training
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-up demo-down test lint format demo-checkpoint demo-samples benchmarks programs check-python clean
+.PHONY: help demo demo-up demo-down test test-docker lint format demo-checkpoint demo-samples benchmarks programs check-python clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo-down: ## stop it
 
 test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## everything that has to hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest  # the small model gains nothing from more, and several processes run side by side
+
+test-docker: .venv/.installed-dev ## docker compose, for real: needs a Docker engine, some gigabytes and ten minutes
+	$(BIN)/pytest tests/docker/check_compose.py
 
 lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

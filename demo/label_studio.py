@@ -37,12 +37,10 @@ class LabelStudioError(RuntimeError):
 
 @dataclass(frozen=True)
 class LabelStudio:
-    """A running Label Studio with one user and that user's personal access token."""
+    """A Label Studio that runs somewhere, with one user and that user's personal access token."""
 
     url: str
     token: str
-    log: Path
-    process: subprocess.Popen[bytes]
 
     def call(self, method: str, path: str, *, expect: int | None = None, **arguments: Any) -> Any:
         """The JSON that an API call answers; its status must be good, or `expect`."""
@@ -86,10 +84,18 @@ class LabelStudio:
         return list(self.call("GET", f"/api/predictions/?task={task}"))
 
 
+@dataclass(frozen=True)
+class LocalLabelStudio(LabelStudio):
+    """One that this process has started."""
+
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
 def label_studio(
     venv: Path, folder: Path, port: int | None = None, *, waiting: Callable[[], None] = lambda: None
-) -> Iterator[LabelStudio]:
+) -> Iterator[LocalLabelStudio]:
     """Label Studio from the environment `venv`, with all that was kept in `folder` when it ran there before.
 
     It listens on `port`, by default any that is free.
@@ -112,7 +118,7 @@ def label_studio(
     command = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(port)]
     log = folder / "label-studio.log"
     with running("Label Studio", command, environ, log, f"{url}/health", waiting=waiting) as process:
-        yield LabelStudio(url, _kept_token(url, folder / "token"), log, process)
+        yield LocalLabelStudio(url, _kept_token(url, folder / "token"), log, process)
 
 
 def _kept_token(url: str, file: Path) -> str:
@@ -124,13 +130,13 @@ def _kept_token(url: str, file: Path) -> str:
                 return token
         except OmniTimelineError:
             pass  # revoked by somebody, or of a database that is gone
-    token = _personal_access_token(url)
+    token = personal_access_token(url)
     file.touch(mode=0o600)
     file.write_text(token)
     return token
 
 
-def _personal_access_token(url: str) -> str:
+def personal_access_token(url: str) -> str:
     """A new one, made as under Account & Settings."""
     with session_of(url) as session:
         headers = {"X-CSRFToken": session.cookies["csrftoken"], "Referer": url}
