@@ -220,7 +220,7 @@ class Video:
     def _array(self, shape: tuple[int, ...], kind: Any) -> Any:
         array = np.empty(shape, dtype=kind)
         try:
-            _receive_into(self._worker, memoryview(array).cast("B") if array.size else memoryview(b""))
+            _receive_into(self._worker, array.reshape(-1).view(np.uint8).data)
         except OSError as error:
             raise self._broken(error) from error
         return array
@@ -393,9 +393,9 @@ def _answer(peer: socket.socket, video: LocalVideo, clip: Clip | None) -> None:
             "warnings": clip.warnings,
         },
     )
-    peer.sendall(memoryview(np.ascontiguousarray(clip.frames)).cast("B"))
+    peer.sendall(np.ascontiguousarray(clip.frames).reshape(-1).data)
     if clip.audio is not None and len(clip.audio):
-        peer.sendall(memoryview(clip.audio).cast("B"))
+        peer.sendall(clip.audio.view(np.uint8).data)
 
 
 if __name__ == "__main__":
