@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from omni_timeline.cli import main
 from omni_timeline.page import embedded_size, page
 from omni_timeline.query import Prediction
 from omni_timeline.segments import Segment
@@ -274,18 +276,33 @@ def test_an_hour_of_segments_can_be_zoomed_into(open_page: Open, silent_video: P
     assert pane["x"] < chosen["x"] < pane["x"] + pane["width"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_follows_the_colour_scheme(browser: Browser, samples: list[Path], tmp_path: Path, scheme: str):
+@pytest.fixture(scope="module")
+def demo_page(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command line writes of the bundled clips."""
+    file = tmp_path_factory.mktemp("demo") / "page.html"
+    assert main(["predict", *map(str, sorted(samples, reverse=True)), "--truth", "--view", str(file)]) == 0
+    return file
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 28)")])
+def test_the_command_line_writes_it_and_it_follows_the_colour_scheme(
+    browser: Browser, demo_page: Path, request: pytest.FixtureRequest, scheme: Literal["light", "dark"], paper: str
+):
     """OMNI_TIMELINE_SCREENSHOT=1 keeps the light one for the README."""
-    predictions, truths = [], {}
-    for sample in sorted(samples, reverse=True):
-        events = json.loads(sample.with_suffix(".json").read_text())["events"]
-        truths[sample] = tuple(sorted(Segment(e["start"], e["end"], e["label"]) for e in events))
-        predictions.append(predicted(sample, *truths[sample], duration=float(sample.stem.split("-")[1][:-1])))
-    file = tmp_path / "page.html"
-    file.write_text(page(predictions, folder=tmp_path, truths=truths), encoding="utf-8")
-    tab = browser.new_page(color_scheme=scheme)
-    tab.goto(file.as_uri())
-    colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}[scheme]
+    tab = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    tab.goto(demo_page.as_uri())
+    wait(tab, "video.readyState >= 2")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == paper
+    assert tab.locator("#videos button").count() == 4
+    assert tab.locator(".true").count() >= 3
+    tab.keyboard.press("n")
+    tab.keyboard.press("n")
+    tab.keyboard.press("Shift+ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    before = time(tab)
+    tab.keyboard.press("ArrowRight")
+    assert time(tab) - before == pytest.approx(1001 / 24000, abs=0.001)  # a frame of this clip
+    if os.environ.get("OMNI_TIMELINE_SCREENSHOT") and scheme == "light":
+        tab.wait_for_timeout(1_000)  # until it is drawn
+        tab.screenshot(path=request.config.rootpath / "docs" / "images" / "view.png")
     tab.close()
