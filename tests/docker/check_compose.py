@@ -4,7 +4,7 @@ Run by `make test-docker` and not by `make test`: it needs a Docker engine and s
 for minutes. pytest does not collect this file by itself. Label Studio is installed from PyPI here instead of its own
 image, by docker-compose.test.yml. The build's settings (PIP_INDEX_URL, TORCH_INDEX_URL) are those of .env.example.
 
-Everything is built from a copy of the files that git knows, so that a change of code can be tried.
+Everything is built from a copy of the files that git does not ignore, so that a change of code can be tried.
 """
 
 from __future__ import annotations
@@ -79,10 +79,12 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     if subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
         pytest.fail("No Docker engine answers: start one, or set DOCKER_HOST.")
     folder = tmp_path_factory.mktemp("checkout")
-    known = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, known.split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
     environ = {
         "LABEL_STUDIO_PORT": str(free_port(18080)),
         "BACKEND_PORT": str(free_port(19090)),
