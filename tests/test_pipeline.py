@@ -1,22 +1,44 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from omni_timeline.errors import MediaError, RequestError
-from omni_timeline.media import load_clip
+from omni_timeline.errors import MediaError, OutOfMemoryError, RequestError
+from omni_timeline.media import Clip, load_clip
+from omni_timeline.metrics import boundary_errors, event_f1
 from omni_timeline.model import OmniModel, Output
-from omni_timeline.pipeline import Failure, Pipeline, Prediction
-from omni_timeline.prompts import Prompt
+from omni_timeline.pipeline import Pipeline, Reading
+from omni_timeline.query import Failure, Prediction, Progress, Query
 from omni_timeline.segments import Segment
+from omni_timeline.synthetic import LABELS, draw_scene, write_video
+
+RAW = Query(constrained=False)  # answers in the words of the test
 
 
 def answer(text: str, *, complete: bool = True) -> Output:
-    return Output(text=text, token_ids=(), log_probabilities=(), complete=complete)
+    """As a model would give it that takes each character for a token, and is sure of it."""
+    sure = (0.0,) * len(text)
+    return Output(
+        text=text,
+        token_ids=tuple(map(ord, text)),
+        log_probabilities=sure,
+        complete=complete,
+        offsets=tuple(range(len(text))),
+        numerals=((-math.inf,) * 11,) * len(text),
+    )
 
 
-def spans(prediction: Prediction) -> list[tuple[float, float]]:
+def clip_of(pipeline: Pipeline, path: Path) -> Clip:
+    [clip] = pipeline.clips(path)
+    return clip
+
+
+def spans(prediction: Prediction | Reading) -> list[tuple[float, float]]:
     return [(segment.start, segment.end) for segment in prediction.segments]
 
 
@@ -38,8 +60,8 @@ def test_the_same_video_gives_the_same_prediction_again(demo_model: OmniModel, s
 
 
 def test_the_answer_is_kept_word_for_word(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model)
-    prediction = pipeline.read(pipeline.load(silent_video), answer("1. From 1.0 to 2.0, red square.\nGoodbye!"))
+    pipeline = Pipeline(demo_model, RAW)
+    prediction = pipeline.read(clip_of(pipeline, silent_video), answer("1. From 1.0 to 2.0, red square.\nGoodbye!"))
     assert prediction.text == "1. From 1.0 to 2.0, red square.\nGoodbye!"
     assert spans(prediction) == [(1.0, 2.0)]
 
@@ -47,21 +69,20 @@ def test_the_answer_is_kept_word_for_word(demo_model: OmniModel, silent_video: P
 def test_of_a_window_the_times_are_those_of_the_whole_video(demo_model: OmniModel, silent_video: Path):
     # The model is never told where its window begins: its 1.0 is one second into the window.
     clip = load_clip(silent_video, start=3.0, end=6.0)
-    prediction = Pipeline(demo_model).read(clip, answer("From 1.0 to 2.0, red square."))
-    assert spans(prediction) == [pytest.approx((clip.start + 1.0, clip.start + 2.0))]
-    assert prediction.duration == pytest.approx(8.0, abs=0.15)
+    reading = Pipeline(demo_model, RAW).read(clip, answer("From 1.0 to 2.0, red square."))
+    assert spans(reading) == [pytest.approx((clip.start + 1.0, clip.start + 2.0))]
 
 
 def test_nominal_times_are_left_as_they_are_and_clamped(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model, remap="nominal")
-    prediction = pipeline.read(pipeline.load(silent_video), answer("From 2.0 to 20.0, red square."))
-    assert spans(prediction) == [(2.0, prediction.duration)]
+    pipeline = Pipeline(demo_model, replace(RAW, remap="nominal"))
+    clip = clip_of(pipeline, silent_video)
+    assert spans(pipeline.read(clip, answer("From 2.0 to 20.0, red square."))) == [(2.0, clip.end)]
 
 
 def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(demo_model: OmniModel, silent_video: Path):
     # 50 frames are 25 grids of one nominal second: what the model calls 12 s is half way through the frames.
-    pipeline = Pipeline(demo_model, remap="rescale")
-    clip = pipeline.load(silent_video)
+    pipeline = Pipeline(demo_model, replace(RAW, remap="rescale"))
+    clip = clip_of(pipeline, silent_video)
     half = clip.times.second_per_grid * 12
     assert half == pytest.approx((clip.times.seconds[-1] - clip.times.seconds[0]) / 2, rel=0.03)
     prediction = pipeline.read(clip, answer("From 12.0 to 30.0, red square."))
@@ -70,15 +91,15 @@ def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(demo_mod
 
 def test_sound_cannot_be_rescaled(demo_model: OmniModel, sounding_video: Path):
     with pytest.raises(RequestError, match=r"sounding\.mp4 has sound"):
-        Pipeline(demo_model, remap="rescale").predict(sounding_video)
+        Pipeline(demo_model, Query(remap="rescale")).predict(sounding_video)
 
 
 def test_an_answer_that_was_cut_off_is_said_to_be(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model)
-    clip = pipeline.load(silent_video)
+    pipeline = Pipeline(demo_model, RAW)
+    clip = clip_of(pipeline, silent_video)
     assert pipeline.read(clip, answer("From 1.0 to 2.0, red square.\n")).warnings == ()
     cut = pipeline.read(clip, answer("From 1.0 to 2.0, red square.\nFrom 3", complete=False))
-    assert cut.segments == (Segment(1.0, 2.0, "red square"),)
+    assert spans(cut) == [(1.0, 2.0)]
     assert cut.warnings[-1].startswith("the answer was cut off")
 
 
@@ -92,32 +113,77 @@ def test_one_bad_video_does_not_cost_the_others(demo_model: OmniModel, silent_vi
     assert first == third
 
 
-def test_every_setting_that_changes_the_prediction_changes_the_version(demo_model: OmniModel):
-    def version(**settings: object) -> str:
-        return Pipeline(demo_model, **settings).model_version  # type: ignore[arg-type]
-
-    assert version() == version()
-    assert version().startswith(f"{demo_model.version}-")
-    changed = [
-        version(frames=24),
-        version(max_pixels=2 * 784),
-        version(prompt=Prompt(user="What happens?")),
-        version(prompt=Prompt(system="")),
-        version(remap="nominal"),
-        version(remap="rescale"),
-        version(max_new_tokens=64),
-    ]
-    assert len({version(), *changed}) == len(changed) + 1
-
-
-def test_an_odd_number_of_frames_is_rounded_as_the_models_own_sampler_does(demo_model: OmniModel):
-    assert Pipeline(demo_model, frames=49).model_version == Pipeline(demo_model, frames=48).model_version
-
-
-@pytest.mark.parametrize("settings", [{"frames": 0}, {"remap": "guess"}, {"max_new_tokens": 0}, {"max_pixels": 1}])
-def test_settings_that_cannot_be_are_refused(demo_model: OmniModel, settings: dict[str, object]):
+def test_frames_of_a_size_that_cannot_be_are_refused(demo_model: OmniModel):
     with pytest.raises(RequestError):
-        Pipeline(demo_model, **settings)  # type: ignore[arg-type]
+        Pipeline(demo_model, Query(max_pixels=1))
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Segment, ...]]:
+    """100 s with events all over it, two of them across the borders of windows of 20 s."""
+    scene = draw_scene(np.random.default_rng(8), 100.0, sound=True)
+    return write_video(scene, tmp_path_factory.mktemp("videos") / "long.mp4", fps=10), scene.events
+
+
+def test_a_long_video_is_seen_in_windows_and_told_of_in_its_own_seconds(
+    demo_model: OmniModel, long_video: tuple[Path, tuple[Segment, ...]]
+):
+    path, events = long_video
+    steps: list[Progress] = []
+    prediction = Pipeline(demo_model, Query(window_seconds=40, labels=LABELS)).predict(path, steps.append)
+    assert event_f1(events, prediction.segments).f1 >= 0.8
+    assert prediction.duration == pytest.approx(100.0, abs=0.2)
+    assert [(step.stage, step.total) for step in steps] == [("windows", 3)] * len(steps)
+    assert steps[-1].done == 3
+
+
+def test_refining_moves_edges_and_nothing_else(demo_model: OmniModel, long_video: tuple[Path, tuple[Segment, ...]]):
+    path, events = long_video
+    query = Query(window_seconds=40, labels=LABELS)
+    once, twice = (Pipeline(demo_model, asked).predict(path) for asked in (query, replace(query, refine=True)))
+    assert [segment.label for segment in twice.segments] == [segment.label for segment in once.segments]
+    errors = [np.median(boundary_errors(events, found.segments)) for found in (once, twice)]
+    assert errors[1] < errors[0]
+
+
+def test_segments_below_the_threshold_are_left_out(demo_model: OmniModel, sounding_video: Path):
+    everything = Pipeline(demo_model, Query()).predict(sounding_video).segments
+    assert everything
+    scores = sorted(segment.score or 0.0 for segment in everything)
+    kept = Pipeline(demo_model, Query(score_threshold=scores[-1])).predict(sounding_video).segments
+    assert [segment.score for segment in kept] == [scores[-1]]
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, long_video, monkeypatch):
+    """The model here has room for one clip at a time, as a small GPU has."""
+    path, _ = long_video
+    query = Query(window_seconds=40, labels=LABELS)
+    expected = Pipeline(demo_model, query).predict(path)
+    roomy = OmniModel.generate
+
+    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Output]:
+        if len(inputs["input_ids"]) > 1:
+            raise OutOfMemoryError("too much")
+        return roomy(self, inputs, **options)
+
+    monkeypatch.setattr(OmniModel, "generate", generate)
+    assert [s.label for s in Pipeline(demo_model, query).predict(path).segments] == [s.label for s in expected.segments]
+
+
+def test_a_clip_that_does_not_fit_into_memory_is_shown_in_smaller_frames(demo_model, silent_video, monkeypatch):
+    roomy, sizes = OmniModel.generate, []
+
+    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Output]:
+        sizes.append(inputs["pixel_values_videos"].shape[0])
+        if len(sizes) == 1:
+            raise OutOfMemoryError("too much")
+        return roomy(self, inputs, **options)
+
+    monkeypatch.setattr(OmniModel, "generate", generate)
+    prediction = Pipeline(demo_model, Query(max_pixels=6 * 784)).predict(silent_video)
+    assert prediction.model_version == Query(max_pixels=6 * 784).version(demo_model.version)
+    assert sizes[1] < sizes[0]
+    assert any("do not fit into memory" in warning for warning in prediction.warnings)
 
 
 def test_inspect_shows_where_the_models_own_clock_puts_the_frames(demo_model: OmniModel, sounding_video: Path):
@@ -134,7 +200,7 @@ def test_inspect_shows_where_the_models_own_clock_puts_the_frames(demo_model: Om
 
 
 def test_inspect_of_nominal_time_shows_what_goes_wrong(demo_model: OmniModel, silent_video: Path):
-    [window] = Pipeline(demo_model, remap="nominal").inspect(silent_video)["windows"]
+    [window] = Pipeline(demo_model, Query(remap="nominal")).inspect(silent_video)["windows"]
     assert window["second_per_grid"] == 1.0
     assert window["grid_seconds"] == [float(second) for second in range(25)]  # of a video of 8 s
     assert window["audio_tokens"] == 0

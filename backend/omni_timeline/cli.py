@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, get_args
 from omni_timeline import __version__, formats
 from omni_timeline.errors import LabelConfigError, MediaError, OmniTimelineError, RequestError
 from omni_timeline.formats import Format
+from omni_timeline.query import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, Failure, Prediction, Progress, Query, Remap
 
 if TYPE_CHECKING:
-    from omni_timeline.pipeline import Failure, Pipeline, Prediction
+    from omni_timeline.pipeline import Pipeline
     from omni_timeline.regions import LabelConfig
     from omni_timeline.segments import Segment
 
@@ -50,6 +51,7 @@ examples:
   omni-timeline predict clip.mp4
   omni-timeline predict clip.mp4 --model Qwen/Qwen2.5-Omni-3B --device cuda:1
   omni-timeline predict clip.mp4 --labels "speech,applause,music"
+  omni-timeline predict lecture.mp4 --window-seconds 25 --refine
   omni-timeline predict *.mp4 --view page.html --timeline timeline.png
   omni-timeline predict *.mp4 --format jsonl | jq -c '.segments[] | [.start, .end, .label]'
   omni-timeline predict *.mp4 --format csv --output events.csv
@@ -113,10 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
     _add_model_options(predict)
     _add_input_options(predict)
-    predict.add_argument("--labels", type=_label_list, metavar="A,B", help="labels for the model to choose from")
     predict.add_argument(
         "--label-config", type=Path, metavar="FILE",
-        help="a Label Studio labelling config: events get the labels of this project",
+        help="a Label Studio labelling config: its labels, and its model_* attributes in place of the options above",
     )  # fmt: skip
     predict.add_argument(
         "--truth", action="store_true",
@@ -166,14 +167,30 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_input_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what the model is given")
+    group = parser.add_argument_group("what the model is given, and may say")
     group.add_argument(
-        "--frames", type=_positive, default=50, metavar="N", help="frames of each video (default: %(default)s)"
-    )
-    group.add_argument("--max-pixels", type=_positive, metavar="N", help="pixels of a frame, at most")
+        "--frames", type=_positive, default=DEFAULT_FRAMES, metavar="N",
+        help="frames of each window (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--window-seconds", type=_window, default=DEFAULT_WINDOW_SECONDS, metavar="N|whole",
+        help="longer videos are seen in overlapping windows of at most this (default: %(default)g; 25 is the rate the "
+        "model was trained at), or whole, however long they are",
+    )  # fmt: skip
+    group.add_argument("--refine", action="store_true", help="look again, closely, at where events begin and end")
+    group.add_argument("--labels", type=_label_list, metavar="A,B", help="the only labels there are")
     group.add_argument("--prompt", type=Path, metavar="FILE", help="the words to ask with, instead of the default ones")
     group.add_argument(
-        "--remap", choices=("real", "nominal", "rescale"), default="real",
+        "--unconstrained", action="store_true",
+        help="let the model write what it will; for checkpoints trained to answer in another form",
+    )  # fmt: skip
+    group.add_argument(
+        "--score-threshold", type=_fraction, default=0.0, metavar="0..1",
+        help="leave out events that the model is less sure of (default: %(default)g)",
+    )  # fmt: skip
+    group.add_argument("--max-pixels", type=_positive, metavar="N", help="pixels of a frame, at most")
+    group.add_argument(
+        "--remap", choices=get_args(Remap), default="real",
         help="the time that the model's positions stand for; all but the default are for comparison, see docs/remap.md",
     )  # fmt: skip
 
@@ -204,6 +221,25 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _window(text: str) -> float | None:
+    if text == "whole":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds or whole, got {text!r}") from error
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return value
+
+
 def _label_list(text: str) -> list[str]:
     labels = [label.strip() for label in text.split(",") if label.strip()]
     if not labels:
@@ -229,14 +265,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     _make_room(arguments.timeline, ".png")
     _make_room(arguments.view, ".html")
     with _output(arguments) as write:
-        pipeline = _pipeline(arguments)
-
-        from omni_timeline.pipeline import Failure
+        pipeline = _pipeline(arguments, config)
 
         predictions, objects = [], []
         if arguments.format == "csv":
             write(None, formats.csv_header())
-        for result in _with_progress(pipeline.predict_all(arguments.videos), arguments.videos):
+        for result in _with_progress(pipeline, arguments.videos):
             if isinstance(result, Failure):
                 reason = str(result.error)
                 _complain(reason if result.path.name in reason else f"{result.path}: {reason}")
@@ -360,20 +394,27 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from omni_timeline import views
     from omni_timeline.timebase import SAMPLE_RATE
 
-    clip = pipeline.load(arguments.video)
-    if arguments.audio:
-        if clip.audio is None:
-            raise MediaError(f"{arguments.video} has no sound to write to {arguments.audio}")
-        import soundfile
+    clips = list(pipeline.clips(arguments.video))
+    if arguments.audio and clips[0].audio is None:
+        raise MediaError(f"{arguments.video} has no sound to write to {arguments.audio}")
+    for number, clip in enumerate(clips, 1):
+        if arguments.audio:
+            import soundfile
 
-        soundfile.write(arguments.audio, clip.audio, SAMPLE_RATE, subtype="FLOAT")  # float: bit for bit what it hears
-    if arguments.sheet:
-        views.contact_sheet(clip).save(arguments.sheet)
-    report = pipeline.describe(clip)
+            # float: bit for bit what it hears
+            soundfile.write(_numbered(arguments.audio, number, clips), clip.audio, SAMPLE_RATE, subtype="FLOAT")
+        if arguments.sheet:
+            views.contact_sheet(clip).save(_numbered(arguments.sheet, number, clips))
+    report = pipeline.inspect(arguments.video)
     print(json.dumps(report) if arguments.json else views.inspection_table(report))
-    for warning in clip.warnings:
+    for warning in dict.fromkeys(warning for clip in clips for warning in clip.warnings):
         print(f"omni-timeline: warning: {warning}", file=sys.stderr)
     return OK
+
+
+def _numbered(file: Path, number: int, clips: Sequence[object]) -> Path:
+    """The file of one window: sheet.png, or sheet-2.png where there are several."""
+    return file if len(clips) == 1 else file.with_stem(f"{file.stem}-{number}")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -387,21 +428,27 @@ def _serve(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _pipeline(arguments: argparse.Namespace) -> Pipeline:
-    from omni_timeline.prompts import Prompt, with_labels
+def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) -> Pipeline:
+    from omni_timeline.prompts import Prompt
 
-    prompt = Prompt.from_file(arguments.prompt) if arguments.prompt else Prompt()
-    labels = getattr(arguments, "labels", None)
-    if labels:
-        prompt = with_labels(labels, prompt=prompt)
+    query = Query(
+        frames=arguments.frames,
+        window_seconds=arguments.window_seconds,
+        labels=tuple(arguments.labels or ()),
+        prompt=Prompt.from_file(arguments.prompt) if arguments.prompt else Prompt(),
+        constrained=not arguments.unconstrained,
+        refine=arguments.refine,
+        score_threshold=arguments.score_threshold,
+        max_pixels=arguments.max_pixels,
+        remap=arguments.remap,
+    )
+    query = query.for_project(config) if config else query
 
     from omni_timeline.model import OmniModel
     from omni_timeline.pipeline import Pipeline
 
     model = OmniModel.load(arguments.model or "demo", hub=arguments.hub or "huggingface", device=arguments.device)
-    return Pipeline(
-        model, frames=arguments.frames, max_pixels=arguments.max_pixels, prompt=prompt, remap=arguments.remap
-    )
+    return Pipeline(model, query)
 
 
 def _label_config(arguments: argparse.Namespace) -> LabelConfig | None:
@@ -450,12 +497,19 @@ def _make_room(file: Path | None, suffix: str) -> None:
         raise RequestError(f"cannot write {file}: {error.strerror}") from error
 
 
-def _with_progress(results: Iterator[Prediction | Failure], videos: Sequence[Path]) -> Iterator[Prediction | Failure]:
-    """The results as they come; while one is waited for, its video is named on stderr if that is a terminal."""
+def _with_progress(pipeline: Pipeline, videos: Sequence[Path]) -> Iterator[Prediction | Failure]:
+    """The results as they come; the one that is waited for, and how far it is, on stderr if that is a terminal."""
     watched = sys.stderr.isatty()
-    for index, video in enumerate(videos, start=1):
+    number, video = 0, Path()
+
+    def show(progress: Progress | None = None) -> None:
         if watched:
-            print(f"[{index}/{len(videos)}] {video} ...", end="", file=sys.stderr, flush=True)
+            windows = f"{progress.stage} {progress.done}/{progress.total} " if progress and progress.total > 1 else ""
+            print(f"\r\x1b[K[{number}/{len(videos)}] {video} {windows}...", end="", file=sys.stderr, flush=True)
+
+    results = pipeline.predict_all(videos, show)
+    for number, video in enumerate(videos, start=1):  # noqa: B007  # `show` names them
+        show()
         result = next(results)
         if watched:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

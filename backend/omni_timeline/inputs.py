@@ -97,6 +97,11 @@ class RealTimeInputs:
         self._positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
         keep_grids_whole(model)
 
+    @property
+    def max_pixels(self) -> int:
+        """The largest frame that the model sees, in pixels."""
+        return self._max_pixels
+
     def resize(self, height: int, width: int) -> tuple[int, int]:
         """The height and width, multiples of 28, that the model sees a frame of this size in. For `load_clip`.
 

@@ -7,6 +7,7 @@ The thinker alone is loaded, from thinker-only checkpoints and from full ones: t
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +29,14 @@ from transformers.utils import logging as transformers_logging
 
 from omni_timeline.checkpoint import DEMO, WAY_OUT, Checkpoint
 from omni_timeline.decoding import NUMERALS, Following, Grammars, OwnScores
-from omni_timeline.errors import ModelError, first_line
+from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
 from omni_timeline.grammar import Grammar
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
 ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
 
@@ -168,6 +170,7 @@ class OmniModel:
 
         Raises:
             ModelError: a grammar is too large to be followed.
+            OutOfMemoryError: this is too much at once.
         """
         device = self.model.device
         on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
@@ -181,7 +184,7 @@ class OmniModel:
             matchers = [self._grammars.matcher(grammar.text) for grammar in grammars]
             following = Following(matchers, self._end_ids, self._vocabulary_size)
             processors.append(following)
-        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head):
+        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
             sequences: Tensor = self.model.generate(
                 **on_device, max_new_tokens=max_new_tokens, logits_processor=processors
             )
@@ -274,6 +277,22 @@ def _last_position_only(lm_head: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Turns torch's many ways of running out of memory into one error."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch's own class for GPUs is a RuntimeError, like the CPU's
+        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(NO_MEMORY, str(error))):
+            raise
+    else:
+        return
+    # Out here the error is gone, and with it the tensors that its traceback held.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
 
 
 def _device(name: str | None) -> torch.device:

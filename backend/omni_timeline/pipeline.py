@@ -89,7 +89,17 @@ class Pipeline:
         Raises:
             OmniTimelineError: the video cannot be read, or the model cannot run on it.
         """
-        work = _Work(watch or (lambda _: None))
+        try:
+            return self._predict(path, _Work(watch or (lambda _: None)))
+        except OutOfMemoryError:
+            pixels = self.inputs.max_pixels // 2
+            logger.warning("%s does not fit into memory; trying frames of %d pixels", path.name, pixels)
+            smaller = Pipeline(self.model, replace(self.query, max_pixels=pixels), self.decoder)
+            found = smaller._predict(path, _Work(watch or (lambda _: None)))
+            remark = f"the frames were reduced to {pixels} pixels, since larger ones do not fit into memory"
+            return replace(found, model_version=self.model_version, warnings=(*found.warnings, remark))
+
+    def _predict(self, path: Path, work: _Work) -> Prediction:
         with self.decoder.open(path) as video:
             duration = video.info.duration
             windows = plan(duration, self.query.window_seconds)
@@ -122,6 +132,12 @@ class Pipeline:
             except OmniTimelineError as error:
                 yield Failure(path, error)
 
+    def clips(self, path: Path) -> Iterator[Clip]:
+        """What the model gets to see and to hear of a video, window by window."""
+        with self.decoder.open(path) as video:
+            for window in plan(video.info.duration, self.query.window_seconds):
+                yield self.load(video, window)
+
     def _readings(
         self, video: Video, windows: Sequence[Window], work: _Work, stage: str = "windows"
     ) -> Iterator[Reading]:
@@ -142,12 +158,12 @@ class Pipeline:
         readings = self._readings(video, windows, work, "refining")
         return refined(segments, [(look, reading.segments) for look, reading in zip(planned, readings, strict=True)])
 
-    def load(self, video: Video, window: Window | None = None) -> Clip:
-        """What the model gets to see and to hear of a window; of the whole video by default."""
+    def load(self, video: Video, window: Window) -> Clip:
+        """What the model gets to see and to hear of a window."""
         info = video.info
         clip = video.clip(
-            start=window.start if window else 0.0,
-            end=window.end if window and window.end < info.duration else None,
+            start=window.start,
+            end=window.end if window.end < info.duration else None,
             frames=even_frame_count(self.query.frames),
             size=self.inputs.resize(info.height, info.width),
         )
@@ -212,17 +228,18 @@ class Pipeline:
 
     def inspect(self, path: Path) -> dict[str, Any]:
         """What the model is given of one video, for a person or a test to look at: `omni-timeline inspect --json`."""
-        with self.decoder.open(path) as video:
-            windows = plan(video.info.duration, self.query.window_seconds)
-            return {
-                "video": str(path),
-                "duration": video.info.duration,
-                "fps": video.info.fps,
-                "has_audio": video.info.has_audio,
-                "start_time": video.info.start_time,
-                "prompt": self.query.words.user,
-                "windows": [self.describe(self.load(video, window)) for window in windows],
-            }
+        described = [(clip.info, self.describe(clip)) for clip in self.clips(path)]
+        info = described[0][0]
+        return {
+            "video": str(path),
+            "duration": info.duration,
+            "fps": info.fps,
+            "has_audio": info.has_audio,
+            "start_time": info.start_time,
+            "system_prompt": self.query.words.system,
+            "prompt": self.query.words.user,
+            "windows": [window for _, window in described],
+        }
 
     def describe(self, clip: Clip) -> dict[str, Any]:
         """`inspect` of one window.

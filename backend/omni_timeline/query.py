@@ -10,13 +10,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from omni_timeline.errors import OmniTimelineError, RequestError
 from omni_timeline.prompts import DEFAULT_PROMPT, Prompt, with_labels
+from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
+from omni_timeline.timebase import even_frame_count
 
 Remap = Literal["real", "nominal", "rescale"]
 
@@ -80,6 +82,20 @@ class Query:
         if self.remap not in get_args(Remap):
             raise RequestError(f"remap must be one of {', '.join(get_args(Remap))}, got {self.remap!r}.")
 
+    def for_project(self, config: LabelConfig) -> Self:
+        """The same, with the labels of a project and what its labelling config decides."""
+        chosen = config.settings
+        window = chosen.window_seconds
+        return replace(
+            self,
+            labels=config.labels,
+            hints=tuple(sorted(config.hints.items())),
+            prompt=self.prompt if chosen.prompt is None else replace(self.prompt, user=chosen.prompt),
+            frames=self.frames if chosen.frames is None else chosen.frames,
+            window_seconds=self.window_seconds if window is None else None if window == "whole" else window,
+            score_threshold=self.score_threshold if chosen.score_threshold is None else chosen.score_threshold,
+        )
+
     @property
     def closed_labels(self) -> tuple[str, ...]:
         """The labels that the model has to choose from; empty when it writes its own words."""
@@ -95,7 +111,7 @@ class Query:
 
     def version(self, checkpoint_version: str) -> str:
         """Names a checkpoint asked in this way: the same version predicts the same."""
-        settings = json.dumps(asdict(self), sort_keys=True).encode()
+        settings = json.dumps(asdict(replace(self, frames=even_frame_count(self.frames))), sort_keys=True).encode()
         return f"{checkpoint_version}-{hashlib.sha256(settings).hexdigest()[:6]}"
 
 

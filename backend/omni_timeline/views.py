@@ -20,7 +20,7 @@ from omni_timeline.timebase import TEMPORAL_PATCH_SIZE
 
 if TYPE_CHECKING:
     from omni_timeline.media import Clip
-    from omni_timeline.pipeline import Prediction
+    from omni_timeline.query import Prediction
     from omni_timeline.segments import Segment
 
 PAPER, INK, FAINT, RULE = "#ffffff", "#1f2328", "#6b7280", "#e5e7eb"
