@@ -4,7 +4,7 @@
   const videos = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const player = $("video");
-  const NARROW = 34; // px: below it no words fit onto a bar
+  const NARROW = 44; // px: below it no words fit onto a bar
   const LANE = 1.95, TRUTH = 0.5, PAD = 0.35; // rem: a lane of segments, a lane of true ones, above and below them
   const TICKS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // s, as in the drawn timelines
 
@@ -37,7 +37,10 @@
   const visible = (segment) => segment.score === null || segment.score >= threshold();
   const visibleSegments = () => videos[shown].segments.filter(visible);
   const words = (segment) => (segment.text ? `${segment.label}: ${segment.text}` : segment.label);
-  const title = (segment) => `${clock(segment.start)} to ${clock(segment.end)}  ${words(segment)}`
+  const times = (segment) => `${clock(segment.start)} to ${clock(segment.end)}`;
+  const inscription = ({ score, text, ...segment }) =>
+    [score === null ? "" : score.toFixed(2), text].filter(Boolean).join("  ") || times(segment);
+  const title = (segment) => `${times(segment)}  ${words(segment)}`
     + (segment.score === null ? "" : `  (score ${segment.score.toFixed(2)})`);
 
   // ---- time ---------------------------------------------------------------------------------------------------------
@@ -183,14 +186,13 @@
       }
       const top = PAD + (truth ? Math.max(above.count, 1) * TRUTH * 1.2 + 0.1 : 0);
       for (const [segment, lane] of below.placed) {
-        const bar = create("button", "segment", segment.score === null ? segment.text || clock(segment.start)
-          : [segment.score.toFixed(2), segment.text].filter(Boolean).join("  "));
+        const bar = create("button", "segment", inscription(segment));
         bar.type = "button";
         bar.setAttribute("aria-label", title(segment));
         place(bar, segment, top + lane * LANE);
         if (segment.score !== null) {
           bar.style.background = `color-mix(in srgb, var(--predicted) ${40 + 60 * segment.score}%, var(--paper))`;
-          if (segment.score < 0.5) bar.style.color = "var(--ink)";
+          bar.classList.toggle("pale", segment.score < 0.75);
         }
         bar.addEventListener("click", () => go(segment));
         bars.get(segment).bar = bar;
