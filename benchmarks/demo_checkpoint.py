@@ -18,27 +18,29 @@ from demo_clips import Sample, clips, table
 from omni_timeline.metrics import boundary_errors, event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
-from omni_timeline.prompts import Prompt, with_labels
+from omni_timeline.prompts import Prompt
+from omni_timeline.query import Query
 from omni_timeline.synthetic import LABELS
 
 # None of these sentences, nor the words that make them special, are in training/demo_prompts.py.
 UNSEEN_USER = "Tell me which things turn up here and exactly when each of them starts and stops."
 UNSEEN_SYSTEM = "You work for a film archive. Your notes are short and exact."
 UNSEEN_CHINESE = "帮我看看这段录像里先后有什么，每样东西从几秒到几秒。"
-CONDITIONS: tuple[tuple[str, Prompt, int], ...] = (
-    ("default prompt", Prompt(), 50),
-    ("default prompt with its labels listed", with_labels(LABELS), 50),
-    ("unseen user prompt", Prompt(UNSEEN_USER), 50),
-    ("unseen system prompt", Prompt(system=UNSEEN_SYSTEM), 50),
-    ("both unseen, labels listed backwards", with_labels(LABELS[::-1], prompt=Prompt(UNSEEN_USER, UNSEEN_SYSTEM)), 50),
-    ("unseen Chinese prompt", Prompt(UNSEEN_CHINESE), 50),
-    ("24 frames", Prompt(), 24),
+CONDITIONS: tuple[tuple[str, Query], ...] = (
+    ("default prompt", Query()),
+    ("default prompt, unconstrained", Query(constrained=False)),
+    ("default prompt with its labels listed", Query(labels=LABELS)),
+    ("unseen user prompt", Query(prompt=Prompt(UNSEEN_USER))),
+    ("unseen system prompt", Query(prompt=Prompt(system=UNSEEN_SYSTEM))),
+    ("both unseen, labels listed backwards", Query(labels=LABELS[::-1], prompt=Prompt(UNSEEN_USER, UNSEEN_SYSTEM))),
+    ("unseen Chinese prompt", Query(prompt=Prompt(UNSEEN_CHINESE))),
+    ("24 frames", Query(frames=24)),
 )
 
 
 def rows(model: OmniModel, samples: list[Sample], kind: str) -> Iterator[list[str]]:
-    for name, prompt, frames in CONDITIONS:
-        pipeline = Pipeline(model, frames=frames, prompt=prompt)
+    for name, query in CONDITIONS:
+        pipeline = Pipeline(model, query)
         pairs, relative = [], []
         for number, sample in enumerate(samples, 1):
             if sys.stderr.isatty():

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from omni_timeline.media import load_clip
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
+from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
 from omni_timeline.synthetic import draw_scene, write_video
 
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
     arguments = parser.parse_args()
 
-    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device))
     config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
+    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), Query().for_project(config))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
         scene = draw_scene(np.random.default_rng(2), arguments.duration, sound=True)
@@ -68,19 +68,22 @@ def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, fl
         yield
         spent[stage] = time.perf_counter() - begin
 
-    with timed("frames"):
-        load_clip(video, frames=pipeline.frames, resize=pipeline.inputs.resize, audio=False)
-    with timed("sound"):
-        clip = pipeline.load(video)
-    spent["sound"] -= spent["frames"]  # load reads both
-    with timed("processor"):
-        inputs = pipeline.inputs.build([clip], pipeline.prompt)
+    query = pipeline.query
+    with timed("open"), pipeline.decoder.open(video) as opened:
+        pass
+    with timed("frames and sound"):
+        [clip] = pipeline.clips(video)
+    spent["frames and sound"] -= spent["open"]  # it opens the video too
+    with timed("inputs"):
+        inputs = pipeline.inputs.build([clip], query.words)
     with timed("generate"):
-        [output] = pipeline.model.generate(inputs, max_new_tokens=pipeline.max_new_tokens)
-    with timed("parse"):
-        prediction = pipeline.read(clip, output)
+        [output] = pipeline.model.generate(
+            inputs, max_new_tokens=query.max_new_tokens, grammars=[pipeline.grammar(clip)]
+        )
+    with timed("read"):
+        reading = pipeline.read(clip, output)
     with timed("regions"):
-        config.to_result(prediction.segments, duration=prediction.duration, task_data={})
+        config.to_result(reading.segments, duration=opened.info.duration, task_data={})
     return spent
 
 

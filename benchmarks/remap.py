@@ -23,8 +23,9 @@ from typing import get_args
 from demo_clips import Sample, clips, table
 from omni_timeline.metrics import Score, boundary_errors, event_f1, pool
 from omni_timeline.model import OmniModel
-from omni_timeline.pipeline import Pipeline, Remap
+from omni_timeline.pipeline import Pipeline
 from omni_timeline.prompts import with_labels
+from omni_timeline.query import Query, Remap
 from omni_timeline.segments import Segment, parse_segments
 from omni_timeline.synthetic import LABELS
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID
@@ -34,7 +35,8 @@ BANDS = ((4.0, 12.0), (12.0, 24.0), (24.0, 48.1))  # s
 
 def stretched(nominal: Pipeline, sample: Sample) -> list[Segment]:
     """What `nominal` answers, its times multiplied by true over nominal duration."""
-    factor = nominal.load(sample.path).times.second_per_grid / NOMINAL_SECOND_PER_GRID
+    [clip] = nominal.clips(sample.path)
+    factor = clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID
     answer = nominal.predict(sample.path).text
     said = parse_segments(answer, sample.duration / factor).segments
     return [replace(segment, start=segment.start * factor, end=segment.end * factor) for segment in said]
@@ -45,7 +47,7 @@ def measure(pipeline: Pipeline, samples: list[Sample], *, rescale: bool) -> tupl
     scores, errors = [], []
     for number, sample in enumerate(samples, 1):
         if sys.stderr.isatty():
-            print(f"\r{pipeline.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
+            print(f"\r{pipeline.query.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
         found = stretched(pipeline, sample) if rescale else pipeline.predict(sample.path).segments
         scores.append(event_f1(sample.events, found))
         errors += boundary_errors(sample.events, found)
@@ -87,7 +89,9 @@ def main() -> None:
         samples = list(clips(arguments.clips, sound=sounding))
         for remap in get_args(Remap):
             rescale = remap == "rescale"
-            pipeline = Pipeline(model, prompt=with_labels(LABELS), remap="nominal" if rescale else remap)
+            # Unconstrained, and in one window: a grammar would not let the nominal clock say what it means.
+            asked = Query(prompt=with_labels(LABELS), remap="nominal" if rescale else remap, constrained=False)
+            pipeline = Pipeline(model, replace(asked, window_seconds=None))
             bars[sounding, remap] = []
             for low, high in BANDS:
                 band = [sample for sample in samples if low <= sample.duration < high]

@@ -1,0 +1,119 @@
+"""Long videos in windows, in windows with a second look, and as a whole, beside clips of 30 s: how good, at what cost.
+
+    python benchmarks/long_videos.py                  # 6 videos of 10 minutes with sound and 6 without; about 15 minutes
+    python benchmarks/long_videos.py --videos 1       # a quick look
+    python benchmarks/long_videos.py --memory         # one video of an hour at 720p: memory above the loaded model
+
+Every video is drawn from a seed that training never used, encoded to H.264 and AAC, and read back as any other is. The
+seconds are those of predicting, in one run, one after the other. Prints a Markdown table; docs/windows.md shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from statistics import median
+
+import psutil
+
+from demo_clips import HELD_OUT, Sample, clips, long_video, table
+from omni_timeline.metrics import boundary_errors, event_f1, pool
+from omni_timeline.model import OmniModel
+from omni_timeline.pipeline import Pipeline
+from omni_timeline.query import Query
+from omni_timeline.synthetic import LABELS
+
+MINUTES = 10
+HOUR = 3600.0
+ASKED = Query(labels=LABELS)
+WAYS: tuple[tuple[str, Query], ...] = (
+    ("windows of 48 s", ASKED),
+    ("windows of 25 s", Query(labels=LABELS, window_seconds=25)),
+    ("windows of 48 s, --refine", Query(labels=LABELS, refine=True)),
+    ("whole", Query(labels=LABELS, window_seconds=None)),
+)
+
+
+def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[str]:
+    scores, errors, spent = [], [], 0.0
+    for number, sample in enumerate(samples, 1):
+        if sys.stderr.isatty():
+            print(f"\r{kind}, {way}: {number}/{len(samples)} ", end="", file=sys.stderr)
+        began = time.perf_counter()
+        found = pipeline.predict(sample.path).segments
+        spent += time.perf_counter() - began
+        scores.append(event_f1(sample.events, found))
+        errors += boundary_errors(sample.events, found)
+    score, minutes = pool(scores), sum(sample.duration for sample in samples) / 60
+    return [
+        kind,
+        way,
+        f"{score.f1:.3f}",
+        f"{score.precision:.3f}",
+        f"{score.recall:.3f}",
+        f"{median(errors):.3f} s" if errors else "-",
+        f"{spent / minutes:.2f} s",
+    ]
+
+
+def accuracy(model: OmniModel, count: int) -> None:
+    rows = []
+    for kind, sound in (("silent", False), ("with sound", True)):
+        short = list(clips(10 * count, sound=sound, shortest=29.0, longest=31.0))
+        for way, query in (("30 s clips", ASKED), ("30 s clips, --refine", WAYS[2][1])):
+            rows.append(row(Pipeline(model, query), short, f"{kind}, {len(short)} x 30 s", way))
+        long = [long_video(MINUTES * 60.0, sound=sound, seed=HELD_OUT + number) for number in range(count)]
+        for way, query in WAYS:
+            rows.append(row(Pipeline(model, query), long, f"{kind}, {len(long)} x {MINUTES} min", way))
+    header = ["videos", "way", "F1 at IoU 0.5", "precision", "recall", "median boundary error", "time for a minute"]
+    print(f"{model.description}\n")
+    print(table(header, rows))
+
+
+def memory(model: OmniModel) -> None:
+    """The most that this process and its decoder took while it predicted, above what it had with the model loaded."""
+    sample = long_video(HOUR, sound=True, seed=HELD_OUT, height=720, width=1280, fps=25)
+    pipeline = Pipeline(model, ASKED)
+    pipeline.predict(next(clips(1, sound=True)).path)  # what is set up at the first video
+    process, peak, ended = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            alive = [process, *process.children(recursive=True)]
+            sizes = []
+            for each in alive:
+                try:
+                    sizes.append(each.memory_full_info().uss)
+                except psutil.Error:  # a worker that ended just now
+                    continue
+            peak[0] = max(peak[0], sum(sizes))
+
+    before = process.memory_full_info().uss
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    score = event_f1(sample.events, pipeline.predict(sample.path).segments)
+    ended.set()
+    watcher.join()
+    spent = time.perf_counter() - began
+    above = (peak[0] - before) / 2**20
+    print(f"1 hour, 1280 x 720, with sound: {above:.0f} MiB above the loaded model, {spent:.0f} s, F1 {score.f1:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=6, help="long videos of each kind (default: %(default)s)")
+    parser.add_argument("--memory", action="store_true", help="the hour instead")
+    parser.add_argument("--model", default="demo", help="another checkpoint of the same world (default demo)")
+    arguments = parser.parse_args()
+    model = OmniModel.load(arguments.model)
+    if arguments.memory:
+        memory(model)
+    else:
+        accuracy(model, arguments.videos)
+
+
+if __name__ == "__main__":
+    main()
