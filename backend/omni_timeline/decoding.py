@@ -63,10 +63,15 @@ class Grammars:
         tokenizer: a fast tokenizer of transformers.
         vocabulary: how many tokens the model scores; more than the tokenizer has, since models are padded.
         end_ids: the tokens that end an answer.
+
+    Attributes:
+        tokenizer: llguidance's own picture of the tokenizer: the bytes of each token.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_ids: Sequence[int]) -> None:
-        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(end_ids))
+        self.end_ids = tuple(end_ids)
+        self.vocabulary = vocabulary
+        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(end_ids))
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -77,7 +82,7 @@ class Grammars:
             ModelError: llguidance does not take the grammar.
         """
         with self._lock:
-            compiled = self._compiled.pop(grammar, None) or LLMatcher(self._tokenizer, grammar)
+            compiled = self._compiled.pop(grammar, None) or LLMatcher(self.tokenizer, grammar)
             if compiled.is_error():
                 raise ModelError(f"The grammar cannot be compiled: {compiled.get_error()}")
             self._compiled[grammar] = compiled

@@ -1,0 +1,418 @@
+"""Whatever a model likes best, what it writes is of the grammar, and reads as the project's labels within the clip."""
+
+from __future__ import annotations
+
+import base64
+import math
+import pickle
+import random
+import re
+import unicodedata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2_5OmniProcessor,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+)
+from transformers.convert_slow_tokenizer import TikTokenConverter
+
+from omni_timeline.checkpoint import DEMO_FOLDER, Checkpoint
+from omni_timeline.decoding import NUMERALS, Grammars
+from omni_timeline.errors import ModelError
+from omni_timeline.grammar import LONGEST_CLIP, Grammar
+from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.model import OmniModel, Output
+from omni_timeline.segments import NO_EVENTS, Segment, format_segments, parse_segments
+from test_inputs import make_clip
+
+SHAPES = ("red square", "red circle", "low tone")
+ADVERSARIAL = (
+    'say "hi"', "it's", "back\\slash", "a: b", "a - b", "x, y", "日本語：猫", "😀", "e\u0301", "é", "\u200b", "١٢",
+    "From 3 to 4", "From 3 to 4, dog", "From 1.0 to 2.0, b: c.\nFrom 3.0 to 4.0, d.", "line\nbreak", "tab\t x",
+    "etc.", "etc", "...", "event", "No events", "No events.", "Dog", "dog", "DOG", "Dog runs", "Dog runs fast",
+    "Dog. Cat", "12:30", "http://x.y/z?q=1", "*bold*", "`code`", "<|im_end|>", "(2)", "a (2)", "a", " a", "[x]{1,3}|y",
+    "{{0}}", "/regex/", "%ignore", "3.5", "start: x", "a" * 300,
+)  # fmt: skip
+# Of the tokens of Qwen2.5-Omni behind its 151,643 ranks; 3B scores 151,936, 7B 152,064.
+FIRST_SPECIAL = 151_643
+SPECIAL = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|box_end|>",
+    "<|quad_start|>", "<|quad_end|>", "<|vision_bos|>", "<|vision_eos|>", "<|vision_pad|>", "<|IMAGE|>", "<|VIDEO|>",
+)  # fmt: skip
+TOKEN_FIELDS = {
+    "audio_token_id": "<|AUDIO|>", "audio_start_token_id": "<|audio_bos|>", "audio_end_token_id": "<|audio_eos|>",
+    "image_token_id": "<|IMAGE|>", "video_token_id": "<|VIDEO|>", "vision_start_token_id": "<|vision_bos|>",
+    "vision_end_token_id": "<|vision_eos|>",
+}  # fmt: skip
+NAMED = {
+    "audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>",
+    "image_token": "<|IMAGE|>", "video_token": "<|VIDEO|>", "vision_bos_token": "<|vision_bos|>",
+    "vision_eos_token": "<|vision_eos|>",
+}  # fmt: skip
+QWEN_VOCABULARY = 151_936
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@pytest.fixture(scope="module")
+def qwen_tokenizer() -> Any:
+    """The real vocabulary, whose ranks are in the wheel of dashscope; imported it is not."""
+    spec = find_spec("dashscope")
+    assert spec is not None
+    assert spec.origin is not None
+    ranks = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
+    assert base64.b64decode(ranks.read_bytes().split()[0]) == b"!"
+    converted = TikTokenConverter(str(ranks), pattern=QWEN_PATTERN).converted()
+    converted.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=converted,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+        extra_special_tokens=NAMED,
+    )
+    assert tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|VIDEO|>"]) == [FIRST_SPECIAL, 151_656]
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def demo_grammars() -> Grammars:
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_FOLDER)
+    return Grammars(tokenizer, 1024, tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
+
+
+@pytest.fixture(scope="module")
+def qwen_grammars(qwen_tokenizer: Any) -> Grammars:
+    return Grammars(qwen_tokenizer, QWEN_VOCABULARY, [FIRST_SPECIAL + 2, FIRST_SPECIAL])
+
+
+@pytest.fixture(scope="module", params=["demo", "qwen"])
+def grammars(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(f"{request.param}_grammars")
+
+
+def takes(grammars: Grammars, grammar: Grammar, text: str) -> bool:
+    """Whether `text` is a whole answer. Character by character, so that "<|im_end|>" is not the end."""
+    matcher = grammars.matcher(grammar.text)
+    tokens = [token for character in text for token in grammars.tokenizer.tokenize_bytes(character.encode())]
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("duration", "start", "end", "ok"),
+        [
+            (48.0, "3.2", "7.8", True),
+            (48.0, "0.0", "48.0", True),
+            (48.0, "9.9", "10.0", True),
+            (48.0, "47.9", "48.0", True),
+            (48.0, "48.0", "48.0", False),  # start before end
+            (48.0, "7.8", "7.8", False),
+            (48.0, "7.8", "7.7", False),
+            (48.0, "17.8", "9.7", False),
+            (48.0, "3.0", "48.1", False),
+            (48.0, "03.0", "7.0", False),
+            (48.0, "3", "7", False),
+            (48.0, "3.25", "7.0", False),
+            (48.0, "-1.0", "7.0", False),
+            (7.86, "1.0", "7.9", True),  # 7.86 is written 7.9
+            (7.84, "1.0", "7.9", False),
+            (0.02, "0.0", "0.1", True),  # something has to be sayable of the shortest clip
+            (0.02, "0.0", "0.2", False),
+            (3600.0, "3599.9", "3600.0", True),
+            (3600.0, "999.9", "1000.0", True),
+            (3600.0, "1000.0", "999.9", False),
+        ],
+    )
+    def test_lie_inside_the_clip_and_in_order(
+        self, demo_grammars: Grammars, duration: float, start: str, end: str, ok: bool
+    ) -> None:
+        grammar = Grammar(SHAPES, duration)
+        assert takes(demo_grammars, grammar, f"From {start} to {end}, red square.") is ok
+
+    @given(tenths=st.integers(1, 520), a=st.integers(0, 560), b=st.integers(0, 560))
+    def test_are_all_those_that_can_be(self, tenths: int, a: int, b: int) -> None:
+        """The pattern is an ordinary regular expression, so Python's own engine can check it."""
+        [pattern] = re.findall(r"^TIMES: /(.*)/$", Grammar((), tenths / 10).text, re.MULTILINE)
+        matched = re.fullmatch(pattern, f"{a / 10:.1f} to {b / 10:.1f}")
+        assert bool(matched) == (a < b <= tenths)
+
+    @pytest.mark.parametrize("duration", [0.0, -1.0, math.nan, math.inf, LONGEST_CLIP * 2])
+    def test_of_no_clip_are_refused(self, duration: float) -> None:
+        with pytest.raises(ValueError, match="a grammar is for"):
+            Grammar(SHAPES, duration)
+
+
+class TestLines:
+    @pytest.mark.parametrize(
+        ("text", "ok"),
+        [
+            ("No events.", True),
+            ("From 1.0 to 2.0, red square.", True),
+            ("From 1.0 to 2.0, red square.\nFrom 0.0 to 9.0, low tone.", True),
+            ("From 1.0 to 2.0, red square.\n", True),
+            ("", False),
+            ("No events.\nFrom 1.0 to 2.0, red square.", False),
+            ("From 1.0 to 2.0, red square", False),
+            ("From 1.0 to 2.0, red squares.", False),
+            ("From 1.0 to 2.0, Red square.", False),
+            ("From 1.0 to 2.0, red square: small.", False),
+            ("from 1.0 to 2.0, red square.", False),
+            ("From 1.0 to 2.0, red square.\n\nFrom 1.0 to 2.0, low tone.", False),
+        ],
+    )
+    def test_of_a_closed_set(self, grammars: Grammars, text: str, ok: bool) -> None:
+        assert takes(grammars, Grammar(SHAPES, 10.0), text) is ok
+
+    def test_may_describe_or_not_where_that_is_allowed(self, grammars: Grammars) -> None:
+        grammar = Grammar(SHAPES, 10.0, descriptions=True)
+        assert takes(grammars, grammar, "From 1.0 to 2.0, red square.\nFrom 2.0 to 3.0, low tone: a hum. It fades.")
+        assert not takes(grammars, grammar, "From 1.0 to 2.0, red square: .")
+        assert not takes(grammars, grammar, f"From 1.0 to 2.0, red square: {'a' * 241}.")
+
+    @pytest.mark.parametrize("labels", [(), ("Event",)])
+    def test_are_free_where_there_is_nothing_to_choose(self, grammars: Grammars, labels: tuple[str, ...]) -> None:
+        grammar = Grammar(labels, 10.0)
+        assert takes(grammars, grammar, "From 1.0 to 2.0, 一只猫 jumps, twice.")
+        assert not takes(grammars, grammar, "From 1.0 to 2.0,  .")
+        assert not takes(grammars, grammar, "From 1.0 to 2.0, a\u2028b.")
+        assert not takes(grammars, grammar, f"From 1.0 to 2.0, {'a' * 81}.")
+
+    def test_are_not_more_than_agreed(self, grammars: Grammars) -> None:
+        lines = ["From 1.0 to 2.0, low tone."] * 4
+        grammar = Grammar(SHAPES, 10.0, most_lines=3)
+        assert takes(grammars, grammar, "\n".join(lines[:3]))
+        assert not takes(grammars, grammar, "\n".join(lines))
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(0, 470), st.integers(1, 10), st.sampled_from(SHAPES), st.sampled_from(("", "a hum. Loud"))
+            ),
+            max_size=5,
+        )
+    )
+    def test_are_those_that_models_are_trained_to_write(
+        self, demo_grammars: Grammars, events: list[tuple[int, int, str, str]]
+    ) -> None:
+        """And they read as the tolerant parser reads them."""
+        segments = [Segment(start / 10, (start + length) / 10, *words) for start, length, *words in events]
+        text = format_segments(segments)
+        grammar = Grammar(SHAPES, 48.0, descriptions=True)
+        assert takes(demo_grammars, grammar, text)
+        assert grammar.read(text) == parse_segments(text, 48.0)
+
+    def test_of_an_hour_can_be_followed(self, qwen_grammars: Grammars) -> None:
+        text = "From 1234.5 to 3599.9, low tone."
+        assert takes(qwen_grammars, Grammar(SHAPES, 3600.0), text)
+
+    def test_that_llguidance_does_not_take_are_an_error_and_no_answer(self, demo_grammars: Grammars) -> None:
+        with pytest.raises(ModelError, match="cannot be compiled"):
+            demo_grammars.matcher("start: nothing")
+
+
+class TestLabels:
+    @pytest.mark.parametrize("descriptions", [False, True])
+    def test_however_odd_come_back(self, grammars: Grammars, descriptions: bool) -> None:
+        grammar = Grammar(ADVERSARIAL, 48.0, descriptions)
+        assert sorted(grammar.spoken.values()) == sorted(ADVERSARIAL)
+        for spoken, label in grammar.spoken.items():
+            text = f"From 1.0 to 2.0, {spoken}.\nFrom 3.0 to 4.0, {spoken}."
+            assert takes(grammars, grammar, text), spoken
+            parsed = grammar.read(text)
+            assert parsed.segments == (Segment(1.0, 2.0, label), Segment(3.0, 4.0, label))
+            assert not parsed.warnings
+
+    @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=6, unique=True))
+    def test_of_any_kind_come_back(self, labels: list[str]) -> None:
+        grammar = Grammar(tuple(labels), 48.0, descriptions=True)
+        for spoken, label in grammar.spoken.items():
+            assert grammar.read(f"From 1.0 to 2.0, {spoken}: why.").segments == (Segment(1.0, 2.0, label, "why"),)
+        assert sorted(grammar.spoken.values()) == sorted(labels)
+
+    def test_are_written_as_models_are_trained_to_write_them(self) -> None:
+        grammar = Grammar(ADVERSARIAL, 48.0)
+        for spoken, label in grammar.spoken.items():
+            if not re.search(r" \(\d\)$", spoken):
+                assert format_segments([Segment(1.0, 2.0, label)]) == f"From 1.0 to 2.0, {spoken}."
+
+    def test_that_are_written_as_they_are_keep_their_name(self) -> None:
+        """A second one that would be written the same gets a number, whichever comes first in the project."""
+        assert Grammar(("a: b", "a - b", "etc.", "etc"), 9.0).spoken == {
+            "a - b": "a - b", "etc": "etc", "a - b (2)": "a: b", "etc (2)": "etc.",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("labels", [("a", "a"), ("a", " "), ("",)])
+    def test_that_are_none_are_refused(self, labels: tuple[str, ...]) -> None:
+        with pytest.raises(ValueError, match="labels are different words"):
+            Grammar(labels, 9.0)
+
+
+class TestReading:
+    grammar = Grammar(SHAPES, 9.96, descriptions=True)
+
+    @pytest.mark.parametrize("text", ["", "No events.", "No events.\n", "\n"])
+    def test_no_events(self, text: str) -> None:
+        assert self.grammar.read(text).segments == ()
+        assert self.grammar.read(text).warnings == ()
+
+    def test_spans_are_the_lines_of_the_segments(self) -> None:
+        text = "From 3.0 to 4.0, low tone: a hum.\nFrom 1.0 to 2.0, red square.\n"
+        parsed = self.grammar.read(text)
+        assert [segment.label for segment in parsed.segments] == ["red square", "low tone"]
+        assert [text[slice(*span)] for span in parsed.spans] == text.splitlines()[::-1]
+
+    def test_an_end_that_rounding_puts_behind_the_clip_is_its_end(self) -> None:
+        assert self.grammar.read("From 3.0 to 10.0, low tone.").segments == (Segment(3.0, 9.96, "low tone"),)
+
+    @pytest.mark.parametrize(
+        ("line", "count"),
+        [
+            ("From 4.0 to 3.0, low tone.", "reversed"),
+            ("From 11.0 to 12.0, low tone.", "outside"),
+            ("From 1.0 to 2.0, red square.", "repeated"),
+            ("From 3.0 to 4.0, high tone.", "unreadable"),
+            ("From 3.0 to 4.0, low to", "cut_off"),
+        ],
+    )
+    def test_what_cannot_be_is_dropped_and_counted(self, line: str, count: str) -> None:
+        parsed = self.grammar.read(f"From 1.0 to 2.0, red square.\n{line}")
+        assert parsed.segments == (Segment(1.0, 2.0, "red square"),)
+        assert getattr(parsed.counts, count) == 1
+        assert len(parsed.warnings) == 1
+
+    def test_a_grammar_can_be_sent_to_another_process(self) -> None:
+        """Before it was used and after, when it remembers what follows from it."""
+        fresh = pickle.loads(pickle.dumps(Grammar(SHAPES, 9.0)))
+        assert fresh == Grammar(SHAPES, 9.0)
+        text = fresh.text
+        assert pickle.loads(pickle.dumps(fresh)).text == text
+
+
+# --- Models that know nothing ----------------------------------------------------------------------------------------
+
+
+def check(grammar: Grammar, text: str, *, complete: bool = True) -> None:
+    parsed = grammar.read(text)
+    assert set(parsed.warnings) <= {w for w in parsed.warnings if "repeated" in w}, text
+    lines = text.rstrip("\n").split("\n") if text else []
+    assert len(parsed.segments) + parsed.counts.repeated == len(lines) - (text == NO_EVENTS), text
+    assert len(lines) <= grammar.most_lines
+    assert not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for line in lines for character in line)
+    for segment in parsed.segments:
+        assert 0 <= segment.start < segment.end <= grammar.duration
+        assert grammar.is_free or segment.label in grammar.labels
+    assert text or not complete
+
+
+CASES = [
+    Grammar(SHAPES, 12.3, most_lines=3),
+    Grammar(SHAPES, 47.96, descriptions=True, most_lines=2),
+    Grammar((), 0.7, most_lines=2),
+    Grammar(("Event",), 600.0, descriptions=True, most_lines=2),
+    Grammar(ADVERSARIAL, 48.0, most_lines=4),
+    Grammar(tuple(f"label {number}" for number in range(200)), 48.0, most_lines=4),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+@pytest.mark.parametrize("seed", range(2))
+def test_any_walk_through_the_allowed_tokens_is_an_answer(grammars: Grammars, case: int, seed: int) -> None:
+    """Every token that the mask allows leads somewhere, and ends are allowed where a line has ended only."""
+    rng = random.Random(seed)
+    matcher = grammars.matcher(CASES[case].text)
+    tokens: list[int] = []
+    while not matcher.is_stopped():
+        mask = int.from_bytes(matcher.compute_bitmask(), "little")
+        allowed = [token for token in range(mask.bit_length()) if mask >> token & 1] if mask.bit_count() < 400 else []
+        while not allowed:
+            guess = rng.randrange(mask.bit_length())
+            allowed = [guess] if mask >> guess & 1 else []
+        token = rng.choice(allowed)
+        if token in grammars.end_ids:
+            break
+        assert matcher.consume_token(token)
+        tokens.append(token)
+    check(CASES[case], grammars.tokenizer.decode_str(tokens))
+
+
+@pytest.fixture(scope="module", params=["demo", "qwen"])
+def scatterbrain(request: pytest.FixtureRequest) -> OmniModel:
+    """A model with random weights: what it likes has nothing to do with what is allowed."""
+    config = Qwen2_5OmniThinkerConfig.from_pretrained(DEMO_FOLDER)
+    processor = Qwen2_5OmniProcessor.from_pretrained(DEMO_FOLDER)
+    if request.param == "qwen":
+        tokenizer = request.getfixturevalue("qwen_tokenizer")
+        processor = Qwen2_5OmniProcessor(
+            image_processor=processor.image_processor,
+            video_processor=processor.video_processor,
+            feature_extractor=processor.feature_extractor,
+            tokenizer=tokenizer,
+            chat_template=processor.chat_template,
+        )
+        config.text_config.vocab_size = QWEN_VOCABULARY
+        for field, token in TOKEN_FIELDS.items():
+            setattr(config, field, FIRST_SPECIAL + SPECIAL.index(token))
+    torch.manual_seed(4)
+    model = Qwen2_5OmniThinkerForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(4)  # logits as far apart as a real model's
+    return OmniModel(Checkpoint.find("demo"), processor, model)
+
+
+@pytest.fixture(scope="module")
+def answers(scatterbrain: OmniModel) -> list[Output]:
+    """One batch for all cases, of clips of different durations."""
+    clips = [make_clip(grammar.duration if grammar.duration < 60 else 60, 5, sound=False) for grammar in CASES]
+    inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build(clips)
+    return scatterbrain.generate(inputs, grammars=CASES, max_new_tokens=1500)
+
+
+def test_random_weights_answer_within_the_grammar(answers: list[Output]) -> None:
+    for grammar, output in zip(CASES, answers, strict=True):
+        assert output.complete
+        check(grammar, output.text)
+
+
+def test_what_random_weights_say_is_scored_by_what_they_thought(scatterbrain: OmniModel, answers: list[Output]) -> None:
+    """Not by what the grammar left of it: then a line without a choice would be certain."""
+    for output in answers:
+        assert len(output.token_ids) == len(output.log_probabilities) == len(output.offsets) == len(output.numerals)
+        assert output.log_probabilities[0] < -3  # "From" or "No", of which random weights know nothing
+        assert list(output.offsets) == sorted(output.offsets)
+        for token_id, log_probability, numerals in zip(
+            output.token_ids, output.log_probabilities, output.numerals, strict=True
+        ):
+            token = scatterbrain.processor.tokenizer.decode([token_id])
+            if token in list(NUMERALS):
+                assert numerals[NUMERALS.index(token)] == pytest.approx(log_probability)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 23, 40])
+def test_an_answer_that_is_cut_off_ends_with_a_whole_line(scatterbrain: OmniModel, limit: int) -> None:
+    grammars = [Grammar(SHAPES, 12.0), Grammar(SHAPES, 47.9)]
+    clips = [make_clip(grammar.duration, 5, sound=False) for grammar in grammars]
+    inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build(clips)
+    for grammar, output in zip(
+        grammars, scatterbrain.generate(inputs, grammars=grammars, max_new_tokens=limit), strict=True
+    ):
+        check(grammar, output.text, complete=output.complete)
+        assert output.complete or not output.text or output.text.endswith((".", ".\n"))
+        assert len(output.token_ids) <= limit
+
+
+def test_each_row_needs_a_grammar(scatterbrain: OmniModel) -> None:
+    inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build([make_clip(3, 5, sound=False)])
+    with pytest.raises(ValueError, match="1 clips need as many grammars, got 2"):
+        scatterbrain.generate(inputs, grammars=CASES[:2])
