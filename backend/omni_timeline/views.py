@@ -72,6 +72,7 @@ def inspection_table(report: Mapping[str, Any]) -> str:
     """What `Pipeline.inspect` found, as lines of text: one for each temporal grid."""
     sound = "with sound" if report["has_audio"] else "no sound"
     lines = [f"{report['video']}  {clock(report['duration'])} s  {report['fps']:.3f} frames a second  {sound}"]
+    lines.append(f"  asked: {' / '.join(report['prompt'].splitlines())}")
     for window in report["windows"]:
         frames, grids = window["frame_seconds"], window["grid_seconds"]
         lines.append(

@@ -18,6 +18,7 @@ from omni_timeline.media import probe
 from omni_timeline.metrics import event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
+from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 
@@ -93,7 +94,7 @@ def test_the_stored_predictions_are_what_the_command_line_predicts(
     studio: LabelStudio, project: Project, demo_model: OmniModel
 ):
     """Whatever the checkpoint is worth: nothing is lost or moved between it and Label Studio's database."""
-    pipeline = Pipeline(demo_model)
+    pipeline = Pipeline(demo_model, Query().for_project(project.config))
     for clip, stored in zip(project.clips, stored_segments(studio, project), strict=True):
         predicted = [project.config.labelled(segment) for segment in pipeline.predict(clip).segments]
         assert [segment.label for segment in stored] == [segment.label for segment in predicted]
