@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from .editor import Editor, chromium
 from .label_studio import LabelStudio, free_port, label_studio, local_environ, running
 
 LOADING_SECONDS = 600.0  # 6 s on a machine with nothing else to do
@@ -64,3 +66,13 @@ def _wait_until_ready(url: str, log: Path) -> None:
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
     assert state == "ready", log.read_text()
+
+
+@pytest.fixture(scope="session")
+def editor(studio: LabelStudio) -> Iterator[Editor]:
+    """The labelling page, signed in."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+    with chromium(executable) as page:
+        yield Editor(page, studio)

@@ -1,0 +1,131 @@
+"""Label Studio's page as an annotator has it before them, in a real Chromium.
+
+Looks at the page's own state (`window.Htx`) where the screen does not say it exactly, and acts with the mouse and the
+keyboard only, but for going to a frame: the page has no other way there than playing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .label_studio import EMAIL, PASSWORD, LabelStudio
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+WINDOW = {"width": 1440, "height": 900}
+LOADING_MS = 60_000  # 2 s on a machine with nothing else to do
+FRAME_PIXELS = 16  # each frame's width on the timeline; a constant of the editor (1.23.2)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+LOADED = """(regions) => {
+    const annotation = window.Htx?.annotationStore?.selected, video = annotation?.names?.get("video");
+    return annotation?.regions?.length >= regions && video?.length > 1
+        && document.querySelector("video")?.readyState >= 2;
+}"""
+REGIONS = """() => window.Htx.annotationStore.selected.regions.map(region => ({
+    id: region.cleanId,
+    frames: region.ranges.map(range => [range.start, range.end]),
+    labels: [...region.labels],
+    score: region.score,
+}))"""
+# Resolves to the sixteen blocks of the picture on the screen, once it has come to rest on the frame: it is read from
+# the canvas that the annotator sees, with the picture in its middle. An editor that is still loading goes back to the
+# first frame, so it is told until it stays.
+SHOW = """async (frame) => {
+    const video = window.Htx.annotationStore.selected.names.get("video");
+    const element = document.querySelector("video"), canvas = document.querySelector("canvas");
+    const width = element.videoWidth * video.ref.current.zoom, height = element.videoHeight * video.ref.current.zoom;
+    const left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
+    const blocks = () => [...Array(16).keys()].map(bit => canvas.getContext("2d").getImageData(
+        left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0]);
+    let before = "", same = 0;
+    for (let turn = 0; turn < 400; turn++) {
+        video.setFrame(frame);
+        await new Promise(resolve => setTimeout(resolve, 25));
+        const now = blocks(), key = now.map(grey => grey > 127).join();
+        same = video.frame === frame && !element.seeking && key === before ? same + 1 : 0;
+        before = key;
+        if (same === 6) return now;
+    }
+    throw new Error(`the editor does not stay on frame ${frame}`);
+}"""
+
+
+@contextmanager
+def chromium(executable: str) -> Iterator[Page]:
+    """A page of a browser that nobody sees."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser.new_page(viewport=WINDOW)
+        browser.close()
+
+
+class Editor:
+    """The labelling page of one task after another, signed in.
+
+    Attributes:
+        page: Playwright's own, for all that is done in one test only.
+    """
+
+    def __init__(self, page: Page, studio: LabelStudio) -> None:
+        self.page = page
+        self._url = studio.url
+        page.goto(f"{studio.url}/user/login/")
+        page.fill("input[name=email]", EMAIL)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button[type=submit]")
+        page.wait_for_load_state()
+
+    def open(self, project: int, task: int, *, regions: int) -> None:
+        """Go to the task and wait until its video and as many regions are there."""
+        self.page.goto(f"{self._url}/projects/{project}/data?task={task}")
+        self.page.wait_for_function(LOADED, arg=regions, timeout=LOADING_MS)
+
+    def regions(self) -> list[dict[str, Any]]:
+        """Id, frames, labels and score of every region, as the page has them."""
+        return list(self.page.evaluate(REGIONS))
+
+    def timeline_length(self) -> int:
+        """How many frames the timeline has."""
+        return int(self.page.evaluate("window.Htx.annotationStore.selected.names.get('video').length"))
+
+    def show(self, frame: int) -> int:
+        """Go to a frame of the timeline; the number that the picture on the screen shows, if it is a ruler's."""
+        blocks = self.page.evaluate(SHOW, frame)
+        return sum((grey > 127) << bit for bit, grey in enumerate(blocks))
+
+    def select(self, number: int) -> None:
+        """Click on a region in the list of regions; 0 is the first."""
+        self.page.locator(".lsf-tree__node").nth(number).click()
+        self.page.locator(".lsf-tree-treenode-selected").wait_for()
+
+    def drag_end(self, frames: int) -> None:
+        """Pull the end of the selected region to the right (left where negative), by the mouse."""
+        bar = self.page.locator(".lsf-keypoints_selected .lsf-keypoints__lifespan").bounding_box()
+        assert bar is not None
+        x, y = bar["x"] + bar["width"] - 2, bar["y"] + bar["height"] / 2
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        mouse.down()
+        for step in range(1, 9):
+            mouse.move(x + step / 8 * frames * FRAME_PIXELS, y)
+        mouse.up()
+
+    def submit(self) -> dict[str, Any]:
+        """Press Submit; the annotation that Label Studio has stored."""
+        with self.page.expect_response(lambda r: r.request.method == "POST" and "/annotations" in r.url) as answer:
+            self.page.get_by_role("button", name="Submit", exact=True).click()
+        return dict(answer.value.json())

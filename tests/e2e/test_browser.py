@@ -1,0 +1,127 @@
+"""What an annotator does with a suggestion, in Label Studio's real page: look, correct, submit.
+
+OMNI_TIMELINE_SCREENSHOT=1 keeps the picture for the README.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omni_timeline.media import probe
+from omni_timeline.regions import LabelConfig
+from omni_timeline.segments import Segment
+
+from .conftest import Backend
+from .editor import Editor
+from .label_studio import LabelStudio
+
+pytestmark = pytest.mark.e2e
+
+TEXTS = ("A blue circle comes from the left and leaves at the bottom.", "", "A low hum.", "A red circle crosses.")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A task and the prediction that is stored for it."""
+
+    project: int
+    task: int
+    prediction: int
+    segments: list[Segment]
+    result: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def suggestion(
+    studio: LabelStudio, backend: Backend, request: pytest.FixtureRequest, samples: list[Path]
+) -> Suggestion:
+    """The demo checkpoint's, which writes no texts: those are added, and scores where it gives none."""
+    xml = (request.config.rootpath / "label_config.xml").read_text()
+    config = LabelConfig.from_xml(xml)
+    [clip] = [sample for sample in samples if sample.stem == "sound-20s"]
+    project = studio.create_project("What happens when?", xml)
+    task = studio.create_task(project, studio.upload(project, clip))
+    studio.connect(project, backend.url)
+    studio.retrieve_predictions(project)
+    [stored] = studio.predictions(task)
+    studio.call("DELETE", f"/api/predictions/{stored['id']}/")
+    duration = probe(clip).duration
+    found = config.from_result(stored["result"], task_data={}, duration=duration)
+    assert len(found) == len(TEXTS)
+    segments = [
+        replace(segment, text=text, score=segment.score or round(0.93 - 0.07 * number, 2))
+        for number, (segment, text) in enumerate(zip(found, TEXTS, strict=True))
+    ]
+    prediction = config.prediction(segments, duration=duration, task_data={}, model_version=stored["model_version"])
+    config.check(prediction, duration=duration, task_data={})
+    number = studio.call("POST", "/api/predictions/", json={"task": task, **prediction})["id"]
+    return Suggestion(project, task, number, segments, prediction["result"])
+
+
+def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
+    editor: Editor, suggestion: Suggestion, tmp_path: Path, request: pytest.FixtureRequest
+):
+    page = editor.page
+    editor.open(suggestion.project, suggestion.task, regions=len(suggestion.segments))
+
+    # The suggestion is there: regions, labels, scores ...
+    shown = {region["id"]: region for region in editor.regions()}
+    suggested = {item["id"]: item["value"] for item in suggestion.result if item["type"] == "timelinelabels"}
+    assert {name: region["labels"] for name, region in shown.items()} == {
+        name: value["timelinelabels"] for name, value in suggested.items()
+    }
+    assert {name: region["frames"] for name, region in shown.items()} == {
+        name: [[span["start"], span["end"]] for span in value["ranges"]] for name, value in suggested.items()
+    }
+    rows = page.locator(".lsf-tree__node")
+    assert rows.count() == page.locator(".lsf-keypoints__lifespan").count() == len(suggestion.segments)
+    for row, segment in zip(rows.all_inner_texts(), suggestion.segments, strict=True):
+        assert segment.label in row
+        assert f"{segment.score:.2f}" in row
+
+    # ... and texts.
+    text = page.get_by_test_id("htx-textbox-content")
+    for number, segment in enumerate(suggestion.segments):
+        editor.select(number)
+        assert text.all_inner_texts() == [segment.text] * bool(segment.text)
+
+    drawn, unexplained, _, explained = suggested
+    editor.select(0)
+    [span] = suggested[drawn]["ranges"]
+    editor.show(span["end"] - 10)  # so that the region's end is on the screen
+    page.evaluate("window.Htx.annotationStore.selected.names.get('video').ref.current.setZoom(2)")
+    page.wait_for_timeout(500)  # until it is drawn
+    picture = tmp_path / "label-studio.png"
+    page.screenshot(path=picture)
+
+    # The annotator pulls one edge, says what the model left out, and adds to what it said.
+    editor.drag_end(-5)
+    editor.select(1)
+    page.locator("textarea[name=description]").click()
+    page.keyboard.type("Somebody hums.")
+    page.keyboard.press("Shift+Enter")
+    assert text.inner_text() == "Somebody hums."
+    editor.select(3)
+    page.get_by_test_id("htx-textbox-edit-button").click()
+    page.keyboard.press("End")
+    page.keyboard.type(" Slowly.")
+    page.keyboard.press("Shift+Enter")
+    assert text.inner_text() == f"{TEXTS[3]} Slowly."
+    saved = editor.submit()
+
+    expected = {(item["id"], item["type"]): dict(item["value"]) for item in suggestion.result}
+    shorter = {"ranges": [{"start": span["start"], "end": span["end"] - 5}]}
+    expected[drawn, "timelinelabels"] |= shorter
+    expected[drawn, "textarea"] |= shorter
+    expected[unexplained, "textarea"] = {"ranges": suggested[unexplained]["ranges"], "text": ["Somebody hums."]}
+    expected[explained, "textarea"] |= {"text": [f"{TEXTS[3]} Slowly."]}
+    assert {(item["id"], item["type"]): item["value"] for item in saved["result"]} == expected
+    assert saved["parent_prediction"] == suggestion.prediction
+    if os.environ.get("OMNI_TIMELINE_SCREENSHOT"):
+        shutil.copy(picture, request.config.rootpath / "docs" / "images" / "label-studio.png")
