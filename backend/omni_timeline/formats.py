@@ -56,9 +56,16 @@ def csv_header() -> str:
 
 
 def csv_rows(prediction: Prediction) -> str:
-    """A line for each segment; the score is empty where there is none."""
+    """Exactly a line for each segment; the score is empty where there is none."""
     return _csv(
-        (prediction.path, _rounded(segment.start), _rounded(segment.end), segment.label, segment.text, segment.score)
+        (
+            prediction.path,
+            _rounded(segment.start),
+            _rounded(segment.end),
+            _one_line(segment.label),
+            _one_line(segment.text),
+            segment.score,
+        )
         for segment in prediction.segments
     )
 
