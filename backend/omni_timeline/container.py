@@ -104,8 +104,10 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
         for packet in container.demux(stream):
             if packet.size:  # the empty last one would drain the decoder
                 yield packet
-    except av.error.FFmpegError:
-        return  # a cut or damaged file: what came so far is what there is
+    except (av.error.FFmpegError, IndexError):
+        # A cut or damaged file: what came so far is what there is. PyAV 18.1 ends with an IndexError when a track
+        # appeared on the way, as in a damaged FLV file.
+        return
 
 
 def decoded(stream: Any, packet: Any | None) -> list[Any]:

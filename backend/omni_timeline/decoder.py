@@ -325,7 +325,6 @@ def _work(peer: socket.socket, limits: DecodeLimits) -> None:
     """Answer for one video until nobody asks any more."""
     _confine(limits)
     video: LocalVideo | None = None
-    name = "The video"
     while True:
         try:
             message = _receive(peer)
@@ -336,15 +335,11 @@ def _work(peer: socket.socket, limits: DecodeLimits) -> None:
         clip = None
         try:
             if video is None:
-                name = Path(message["open"]).name
                 video = LocalVideo(message["open"], limits)
             else:
                 clip = _clip(video, message)
         except MediaError as error:
             _send(peer, {"error": str(error)})
-        except MemoryError:
-            _send(peer, {"error": f"{name} takes more memory than DECODE_MEMORY_BYTES ({limits.memory_bytes}) allows."})
-            return
         else:
             _answer(peer, video, clip)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -244,7 +244,10 @@ def _packets_from(container: Any, stream: Any, starts: Starts, keyframe: int) ->
     latest = starts.pts[keyframe]
     earlier = starts.pts[max(0, keyframe - _TRIES + 2) : keyframe][::-1]
     for ticks in (latest, starts.dts[keyframe], *earlier):
-        container.seek(int(ticks), stream=stream)
+        try:
+            container.seek(int(ticks), stream=stream)
+        except av.error.FFmpegError:
+            continue
         packets = packets_of(container, stream)
         first = next((packet for packet in packets if packet.is_keyframe), None)
         if first is not None and first.pts is not None and first.pts <= latest:

@@ -9,11 +9,13 @@ This module chooses the frames of a window and puts the parts together. It knows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -134,7 +136,8 @@ class Video:
     """
 
     def __init__(self, path: Path | str, limits: DecodeLimits | None = None) -> None:
-        self._index = index_by_demuxing(Path(path), limits or DecodeLimits())
+        with _explained(Path(path).name):
+            self._index = index_by_demuxing(Path(path), limits or DecodeLimits())
         self._missing: tuple[str, ...] | None = None
 
     @property
@@ -164,6 +167,11 @@ class Video:
         Raises:
             MediaError: the window lies outside of the video, or nothing in it decodes.
         """
+        with _explained(self._index.path.name):
+            return self._sure_clip(frames, start, end, resize, audio)
+
+    def _sure_clip(self, frames: int, start: float, end: float | None, resize: Resize | None, audio: bool) -> Clip:
+        """By the timestamps if they hold, by counting if not."""
         try:
             return self._clip(frames, start, end, resize, audio)
         except FrameLostError:
@@ -198,6 +206,22 @@ class Video:
             audio=sound,
             warnings=(*index.warnings, *self._missing, *remarks),
         )
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What a person is told of a file that libav stumbles over where nothing can be saved of it."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MediaError(
+            f"{name} asks for more memory than there is, or than DECODE_MEMORY_BYTES allows; where that is ample, the "
+            "file is damaged: copy or upload it again."
+        ) from error
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{name} cannot be decoded ({error.strerror}); it is damaged: copy or upload it again."
+        ) from error
 
 
 def _info(index: FrameIndex) -> VideoInfo:

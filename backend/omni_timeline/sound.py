@@ -92,7 +92,11 @@ def _resampled(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, NDA
 
     def flushed(frame: Any) -> Iterator[tuple[float, NDArray[np.float32]]]:
         nonlocal given
-        for piece in resampler.resample(frame):
+        try:
+            pieces = resampler.resample(frame)
+        except av.error.FFmpegError:
+            return  # sound of a kind there is none, from a damaged header
+        for piece in pieces:
             if piece is not None:  # what flushing returns when there was nothing to resample
                 samples = piece.to_ndarray()[0]
                 yield begun + given / SAMPLE_RATE, samples
