@@ -131,9 +131,11 @@ def test_elan_finds_the_video_where_it_was_and_beside_the_document(tmp_path: Pat
 
 
 def test_elan_documents_have_their_parts_in_the_order_of_the_schema(tmp_path: Path):
-    root = ET.fromstring(formats.elan(predicted(*TWO), tmp_path).encode())
+    root = ET.fromstring(formats.elan(predicted(*TWO, Segment(0.0, 3700.0, "music")), tmp_path).encode())
     tags = list(dict.fromkeys(child.tag for child in root))
     assert tags == ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "CONSTRAINT"]
+    times = [int(slot.attrib["TIME_VALUE"]) for slot in root.iter("TIME_SLOT")]
+    assert times == sorted(times) == [0, 1234, 2000, 3600500, 3661250, 3700000]
     assert {tier.get("LINGUISTIC_TYPE_REF") for tier in root.iter("TIER")} == {"default-lt"}
 
 

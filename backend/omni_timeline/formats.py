@@ -115,6 +115,7 @@ def elan(prediction: Prediction, folder: Path) -> str:
             document.add_tier(name)
             for (start, end), segment in lane:
                 document.add_annotation(name, start, end, _one_line(segment.text) or _one_line(segment.label))
+    _put_time_slots_in_order(document)
     # Not its to_file, which would rename a file that is already there.
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{Elan.to_string(document)}\n'
 
@@ -192,6 +193,16 @@ def _lanes(segments: Iterable[Segment]) -> list[list[tuple[tuple[int, int], Segm
             lanes.append(free := [])
         free.append((times, segment))
     return lanes
+
+
+def _put_time_slots_in_order(document: Any) -> None:
+    """ELAN's format has them in order of time; pympi has them in order of their making."""
+    slots = sorted(document.timeslots.items(), key=lambda slot: slot[1])
+    renamed = {old: f"ts{number}" for number, (old, _) in enumerate(slots, start=1)}
+    document.timeslots = {renamed[old]: time for old, time in slots}
+    for aligned, *_ in document.tiers.values():
+        for name, (start, end, *rest) in aligned.items():
+            aligned[name] = (renamed[start], renamed[end], *rest)
 
 
 def _unused(label: str, number: int, names: set[str]) -> str:
