@@ -127,5 +127,5 @@ class Editor:
     def submit(self) -> dict[str, Any]:
         """Press Submit; the annotation that Label Studio has stored."""
         with self.page.expect_response(lambda r: r.request.method == "POST" and "/annotations" in r.url) as answer:
-            self.page.get_by_role("button", name="Submit", exact=True).click()
+            self.page.get_by_role("button", name="Submit").click()
         return dict(answer.value.json())

@@ -34,7 +34,7 @@ UNEVEN = list(accumulate(islice(cycle([Fraction(1, 50), Fraction(1, 12), Fractio
 
 @dataclass(frozen=True)
 class Case:
-    """A video of 5 s and the frame rate that Label Studio is told, if it is.
+    """A video of about 5 s and the frame rate that Label Studio is told, if it is.
 
     Attributes:
         times: seconds of the video's frames.
@@ -55,7 +55,7 @@ CASES = {
     "25": Case(every(25, 125), 'frameRate="25"', None, 125),
     "29.97": Case(every(Fraction(30000, 1001), 150), 'frameRate="$fps"', "29.97", 150),
     "60": Case(every(60, 300), 'frameRate="$fps"', "60", 300),
-    "VFR": Case(UNEVEN, 'frameRate="$fps"', "30", 150, Fraction(1, 600)),
+    "VFR": Case(UNEVEN, 'frameRate="$fps"', "30", 151, Fraction(1, 600)),
     "left out": Case(every(Fraction(30000, 1001), 150), "", None, 120),
     "asked for and missing": Case(every(25, 125), 'frameRate="$fps"', None, 120),
     "wrong": Case(every(25, 125), 'frameRate="$fps"', "60", 300),
