@@ -56,18 +56,20 @@ def clips(
 
 
 def long_video(
-    duration: float, *, sound: bool, seed: int, height: int = 120, width: int = 160, fps: int = 10
-) -> Sample:
-    """A video of many scenes of 20 to 40 s one after the other, as dense with events as the clips are."""
-    path = OUTPUT / "demo-clips" / f"long-{seed}-{duration:g}-{height}-{sound:d}.mp4"
+    duration: float, *, sound: bool, seed: int, scene_seconds: tuple[float, float] = (40.0, 60.0), height: int = 120,
+    width: int = 160, fps: int = 10,
+) -> Sample:  # fmt: skip
+    """A video of many scenes one after the other, each with as many events as a clip of the demo world has."""
+    shortest, longest = scene_seconds
+    path = OUTPUT / "demo-clips" / f"long-{seed}-{duration:g}-{shortest:g}-{longest:g}-{height}-{sound:d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     shapes: list[Shape] = []
     tones: list[Tone] = []
     begin = 0.0
     while begin < duration:
-        length = min(float(rng.uniform(20, 40)), duration - begin)
-        length = duration - begin if duration - begin - length < 20 else length
+        length = float(rng.uniform(shortest, longest))
+        length = duration - begin if duration - begin - length < shortest else length
         scene = draw_scene(rng, length, sound=sound)
         shapes += [replace(shape, start=shape.start + begin, end=shape.end + begin) for shape in scene.shapes]
         tones += [replace(tone, start=tone.start + begin, end=tone.end + begin) for tone in scene.tones]
