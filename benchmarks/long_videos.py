@@ -5,7 +5,8 @@
     python benchmarks/long_videos.py --memory       # one video of an hour at 720p: memory above the loaded model
 
 The long videos are scenes of 40 to 60 s one after the other, so that a window of 48 s holds as many events as the demo
-world's clips do; "twice as dense" are scenes of 20 to 30 s, more than the demo checkpoint has ever seen in 48 s. Every video is drawn from a seed that training never used, encoded to H.264 and AAC, and read back as any other is. The
+world's clips do; "twice as dense" are scenes of 20 to 30 s, more than the demo checkpoint has ever seen in 48 s. Every
+video is drawn from a seed that training never used, encoded to H.264 and AAC, and read back as any other is. The
 seconds are those of predicting, in one run, one after the other. Prints a Markdown table; docs/windows.md shows it.
 """
 
