@@ -175,7 +175,7 @@ def test_a_backend_that_dies_is_started_again(compose: Compose):
         "lines = {int(path.parent.name): path.read_bytes() for path in pathlib.Path('/proc').glob('[0-9]*/cmdline')}\n"
         "os.kill(min(pid for pid, line in lines.items() if pid > 1 and b'gunicorn' in line), 9)  # 1 is docker's init\n"
     )
-    compose.run("exec", "-T", "backend", "python", "-c", find_and_kill)
+    compose.run("exec", "-d", "-T", "backend", "python", "-c", find_and_kill)
     deadline = time.monotonic() + HEALTHY_SECONDS
     while compose.inspect("backend", "{{.RestartCount}} {{.State.Running}}") != "1 true":
         assert time.monotonic() < deadline
