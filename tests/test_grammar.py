@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import pickle
 import random
 import re
 import unicodedata
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-    Qwen2_5OmniProcessor,
-    Qwen2_5OmniThinkerConfig,
-    Qwen2_5OmniThinkerForConditionalGeneration,
-)
-from transformers.convert_slow_tokenizer import TikTokenConverter
+from transformers import AutoTokenizer
 
-from omni_timeline.checkpoint import DEMO_FOLDER, Checkpoint
+from benchmarks.qwen_vocabulary import VOCABULARY, qwen_tokenizer, random_model
+from omni_timeline.checkpoint import DEMO_FOLDER
 from omni_timeline.decoding import NUMERALS, Grammars
 from omni_timeline.errors import ModelError
 from omni_timeline.grammar import LONGEST_CLIP, Grammar
@@ -43,46 +32,13 @@ ADVERSARIAL = (
     "Dog. Cat", "12:30", "http://x.y/z?q=1", "*bold*", "`code`", "<|im_end|>", "(2)", "a (2)", "a", " a", "[x]{1,3}|y",
     "{{0}}", "/regex/", "%ignore", "3.5", "start: x", "a" * 300,
 )  # fmt: skip
-# Of the tokens of Qwen2.5-Omni behind its 151,643 ranks; 3B scores 151,936, 7B 152,064.
-FIRST_SPECIAL = 151_643
-SPECIAL = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|box_end|>",
-    "<|quad_start|>", "<|quad_end|>", "<|vision_bos|>", "<|vision_eos|>", "<|vision_pad|>", "<|IMAGE|>", "<|VIDEO|>",
-)  # fmt: skip
-TOKEN_FIELDS = {
-    "audio_token_id": "<|AUDIO|>", "audio_start_token_id": "<|audio_bos|>", "audio_end_token_id": "<|audio_eos|>",
-    "image_token_id": "<|IMAGE|>", "video_token_id": "<|VIDEO|>", "vision_start_token_id": "<|vision_bos|>",
-    "vision_end_token_id": "<|vision_eos|>",
-}  # fmt: skip
-NAMED = {
-    "audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>",
-    "image_token": "<|IMAGE|>", "video_token": "<|VIDEO|>", "vision_bos_token": "<|vision_bos|>",
-    "vision_eos_token": "<|vision_eos|>",
-}  # fmt: skip
-QWEN_VOCABULARY = 151_936
-QWEN_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 @pytest.fixture(scope="module")
-def qwen_tokenizer() -> Any:
-    """The real vocabulary, whose ranks are in the wheel of dashscope; imported it is not."""
-    spec = find_spec("dashscope")
-    assert spec is not None
-    assert spec.origin is not None
-    ranks = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
-    assert base64.b64decode(ranks.read_bytes().split()[0]) == b"!"
-    converted = TikTokenConverter(str(ranks), pattern=QWEN_PATTERN).converted()
-    converted.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=converted,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="left",
-        extra_special_tokens=NAMED,
-    )
-    assert tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|VIDEO|>"]) == [FIRST_SPECIAL, 151_656]
+def qwen() -> Any:
+    """The tokenizer with the real vocabulary."""
+    tokenizer = qwen_tokenizer()
+    assert tokenizer.convert_tokens_to_ids(["!", "<|endoftext|>", "<|VIDEO|>"]) == [0, 151_643, 151_656]
     return tokenizer
 
 
@@ -93,8 +49,8 @@ def demo_grammars() -> Grammars:
 
 
 @pytest.fixture(scope="module")
-def qwen_grammars(qwen_tokenizer: Any) -> Grammars:
-    return Grammars(qwen_tokenizer, QWEN_VOCABULARY, [FIRST_SPECIAL + 2, FIRST_SPECIAL])
+def qwen_grammars(qwen: Any) -> Grammars:
+    return Grammars(qwen, VOCABULARY, qwen.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
 
 
 @pytest.fixture(scope="module", params=["demo", "qwen"])
@@ -350,25 +306,7 @@ def test_any_walk_through_the_allowed_tokens_is_an_answer(grammars: Grammars, ca
 @pytest.fixture(scope="module", params=["demo", "qwen"])
 def scatterbrain(request: pytest.FixtureRequest) -> OmniModel:
     """A model with random weights: what it likes has nothing to do with what is allowed."""
-    config = Qwen2_5OmniThinkerConfig.from_pretrained(DEMO_FOLDER)
-    processor = Qwen2_5OmniProcessor.from_pretrained(DEMO_FOLDER)
-    if request.param == "qwen":
-        tokenizer = request.getfixturevalue("qwen_tokenizer")
-        processor = Qwen2_5OmniProcessor(
-            image_processor=processor.image_processor,
-            video_processor=processor.video_processor,
-            feature_extractor=processor.feature_extractor,
-            tokenizer=tokenizer,
-            chat_template=processor.chat_template,
-        )
-        config.text_config.vocab_size = QWEN_VOCABULARY
-        for field, token in TOKEN_FIELDS.items():
-            setattr(config, field, FIRST_SPECIAL + SPECIAL.index(token))
-    torch.manual_seed(4)
-    model = Qwen2_5OmniThinkerForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        model.lm_head.weight.mul_(4)  # logits as far apart as a real model's
-    return OmniModel(Checkpoint.find("demo"), processor, model)
+    return random_model(request.getfixturevalue("qwen") if request.param == "qwen" else None)
 
 
 @pytest.fixture(scope="module")

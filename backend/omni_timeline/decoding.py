@@ -100,10 +100,12 @@ class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
 
     def __init__(self, matchers: Sequence[LLMatcher], end_ids: Sequence[int], vocabulary: int) -> None:
         self._matchers = matchers
-        self._end_ids = list(end_ids)
-        self._mask = llguidance.numpy.allocate_token_bitmask(len(matchers), vocabulary)
-        self._ends = np.zeros(vocabulary, bool)
-        self._ends[self._end_ids] = True
+        self._end_ids = frozenset(end_ids)
+        self._vocabulary = vocabulary
+        self._allowed = llguidance.numpy.allocate_token_bitmask(len(matchers), vocabulary)  # a bit for each token
+        ends = np.zeros(32 * self._allowed.shape[1], np.uint8)
+        ends[list(end_ids)] = 1
+        self._ends = np.packbits(ends, bitorder="little").view(np.int32)
         self._ended = [False] * len(matchers)
         self._length = -1  # tokens that the matchers have seen; the first call brings the prompt alone
         self.whole = [0] * len(matchers)
@@ -111,15 +113,14 @@ class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores, and -inf for what is not allowed."""
         self.note(input_ids)
-        allowed = np.empty((len(self._matchers), len(self._ends)), bool)
         for row, matcher in enumerate(self._matchers):
             if self._ended[row] or matcher.is_stopped():
-                allowed[row] = self._ends  # a row that is done waits for the others
-                continue
-            llguidance.numpy.fill_next_token_bitmask(matcher, self._mask, row)
-            bits = np.unpackbits(self._mask[row].view(np.uint8), bitorder="little")
-            allowed[row] = bits[: len(self._ends)]
-        return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
+                self._allowed[row] = self._ends  # a row that is done waits for the others
+            else:
+                llguidance.numpy.fill_next_token_bitmask(matcher, self._allowed, row)
+        bits = (~self._allowed).view(np.uint8)
+        forbidden = np.unpackbits(bits, axis=1, count=self._vocabulary, bitorder="little").view(bool)
+        return scores.masked_fill_(torch.from_numpy(forbidden).to(scores.device), -torch.inf)
 
     def note(self, sequences: Tensor) -> None:
         """Takes the latest token of each row to its matcher; to be called once more when `generate` is done."""

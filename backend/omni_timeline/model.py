@@ -181,7 +181,7 @@ class OmniModel:
         if grammars is not None:
             if len(grammars) != rows:
                 raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
-            matchers = [self._grammars.matcher(grammar.text) for grammar in grammars]
+            matchers = [self.grammars.matcher(grammar.text) for grammar in grammars]
             following = Following(matchers, self._end_ids, self._vocabulary_size)
             processors.append(following)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
@@ -230,7 +230,7 @@ class OmniModel:
         return text
 
     @cached_property
-    def _grammars(self) -> Grammars:
+    def grammars(self) -> Grammars:
         """Made when it is needed, for it takes a second or two with a vocabulary of 152 thousand."""
         return Grammars(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
 

@@ -1,0 +1,139 @@
+"""What it costs to hold an answer to its grammar: the same model with and without it, turn by turn in one run.
+
+    python benchmarks/grammar.py               # about 3 minutes on 2 cores
+    python benchmarks/grammar.py --clips 10    # a quick look
+
+Two models: one of random weights with Qwen2.5-Omni's real vocabulary of 151,936 tokens, whose every token is timed; and
+the demo checkpoint on held-out clips, whose answers are compared as well. Prints Markdown tables; docs/grammar.md shows
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from statistics import median
+
+from demo_clips import clips, table
+from omni_timeline.grammar import Grammar
+from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.media import load_clip
+from omni_timeline.metrics import event_f1, pool
+from omni_timeline.model import OmniModel
+from omni_timeline.segments import parse_segments
+from omni_timeline.synthetic import LABELS
+from qwen_vocabulary import qwen_tokenizer, random_model
+
+REPEATS = 9  # of which the fastest counts: what else runs on the machine only ever adds
+PROJECTS = {
+    "10 labels": LABELS,
+    "200 labels": tuple(f"behaviour {number}" for number in range(200)),
+    "free words": (),
+}
+
+
+@contextmanager
+def stopwatch(model: OmniModel) -> Iterator[list[float]]:
+    """When the model was done with the scores of each token, in seconds."""
+    moments: list[float] = []
+    hook = model.model.lm_head.register_forward_hook(lambda *_: moments.append(time.perf_counter()))
+    try:
+        yield moments
+    finally:
+        hook.remove()
+
+
+def token_times(model: OmniModel, inputs: object, grammar: Grammar | None) -> list[float]:
+    """Seconds from token to token, each the fastest of its kind."""
+    runs = []
+    for _ in range(REPEATS):
+        with stopwatch(model) as moments:
+            model.generate(inputs, max_new_tokens=120, grammars=[grammar] if grammar else None)  # type: ignore[arg-type]
+        runs.append([after - before for before, after in pairwise(moments)])
+    return [min(steps) for steps in zip(*runs, strict=True)]
+
+
+def compiling(model: OmniModel, grammar: Grammar) -> float:
+    """Seconds that the first use of a grammar takes."""
+    begin = time.perf_counter()
+    model.grammars.matcher(grammar.text)
+    return time.perf_counter() - begin
+
+
+def real_vocabulary(path: object) -> str:
+    model = random_model(qwen_tokenizer())
+    begin = time.perf_counter()
+    _ = model.grammars
+    print(f"Reading the vocabulary of {model.grammars.vocabulary:,}, once for a model: "
+          f"{time.perf_counter() - begin:.1f} s\n")  # fmt: skip
+    inputs = RealTimeInputs(model.processor, model.model)
+    clip = load_clip(path, frames=50, resize=inputs.resize)  # type: ignore[arg-type]
+    built = inputs.build([clip])
+    rows = []
+    for name, labels in PROJECTS.items():
+        grammar = Grammar(labels, 48.0, descriptions=not labels)
+        first = compiling(model, grammar)
+        free, held = token_times(model, built, None), token_times(model, built, grammar)
+        added = (median(held) - median(free)) * 1e3
+        rows.append([
+            name, f"{first * 1e3:.0f}", f"{median(free) * 1e3:.2f}", f"{median(held) * 1e3:.2f}", f"**{added:.2f}**",
+            f"{(max(held) - median(free)) * 1e3:.2f}",
+        ])  # fmt: skip
+    header = ["48 s, real vocabulary", "first use, ms", "a token without, ms", "with, ms", "added, ms", "at most, ms"]
+    return table(header, rows)
+
+
+def demo(count: int) -> str:
+    model = OmniModel.load("demo")
+    inputs = RealTimeInputs(model.processor, model.model)
+    rows = []
+    for kind, sound in (("silent", False), ("with sound", True)):
+        seconds = {"without": 0.0, "with": 0.0, "first": 0.0}
+        scores: dict[str, list] = {"without": [], "with": []}
+        same = 0
+        samples = list(clips(count, sound=sound))
+        for sample in samples:
+            clip = load_clip(sample.path, frames=50, resize=inputs.resize)
+            built = inputs.build([clip])
+            grammar = Grammar(LABELS, clip.duration)
+            seconds["first"] += compiling(model, grammar)
+            texts = {}
+            runs: dict[str, list[float]] = {"without": [], "with": []}
+            for _ in range(REPEATS):
+                for name, grammars in (("without", None), ("with", [grammar])):
+                    begin = time.perf_counter()
+                    [output] = model.generate(built, grammars=grammars)
+                    runs[name].append(time.perf_counter() - begin)
+                    texts[name] = output.text
+            for name, times in runs.items():
+                seconds[name] += min(times)
+            same += texts["with"] == texts["without"]
+            scores["without"].append(event_f1(sample.events, parse_segments(texts["without"], clip.duration).segments))
+            scores["with"].append(event_f1(sample.events, grammar.read(texts["with"]).segments))
+        added = seconds["with"] / seconds["without"] - 1
+        rows.append([
+            f"{kind}, {len(samples)} clips", f"{seconds['without'] / count * 1e3:.0f}",
+            f"{seconds['with'] / count * 1e3:.0f}", f"**{added:.1%}**", f"{seconds['first'] / count * 1e3:.0f}",
+            f"{pool(scores['without']).f1:.3f}", f"{pool(scores['with']).f1:.3f}", f"{same} of {len(samples)}",
+        ])  # fmt: skip
+    header = [
+        "demo checkpoint", "an answer without, ms", "with, ms", "added", "first use, ms", "F1 without", "F1 with",
+        "same answer",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=30, help="silent clips, and as many with sound (default 30)")
+    count = parser.parse_args().clips
+    [sample] = clips(1, sound=False)
+    print(real_vocabulary(sample.path), end="\n\n")
+    print(demo(count))
+
+
+if __name__ == "__main__":
+    main()
