@@ -28,12 +28,15 @@ __all__ = ["AllowedHosts", "InvalidIPAddress", "PublicAdapter"]
 # An environment's proxy would do the looking up, behind our back.
 NO_PROXIES = {"http": "", "https": ""}
 
+# Inside Azure's machines this answers for the machine, though it looks public.
+METADATA = (ipaddress.ip_address("168.63.129.16"),)
+
 
 class PublicAdapter(IPFilterAdapter):
     """Connects to public addresses only; raises `InvalidIPAddress` for the others.
 
     requests-hardened looks the name up, refuses what is private, link-local or a way around these, and connects to
-    the address it has seen. Two old ranges are added here.
+    the address it has seen. What it leaves out is added here.
     """
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
@@ -41,7 +44,8 @@ class PublicAdapter(IPFilterAdapter):
         host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
         address = ipaddress.ip_address(str(host["host"]).strip("[]"))
         # fec0::/10 is the forerunner of fc00::/7; ::/96 holds IPv4 addresses.
-        if not address.is_global or address.is_reserved or getattr(address, "is_site_local", False):
+        site_local = getattr(address, "is_site_local", False)
+        if not address.is_global or address.is_reserved or site_local or address in METADATA:
             raise InvalidIPAddress(address)
         return host, pool
 
