@@ -202,6 +202,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="table (default); json, jsonl: an object for each video, in a list or one a line; csv: a line for each "
         "segment; vtt, srt: captions; eaf: ELAN; label-studio: tasks for its import, needs --label-config",
     )  # fmt: skip
+    group.add_argument("--json", action="store_const", const="jsonl", dest="format", help="short for --format jsonl")
     group.add_argument(
         "--output", default="-", metavar="FILE",
         help="where to write it (default: -, the terminal); vtt, srt and eaf of several videos need a folder",

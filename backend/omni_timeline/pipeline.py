@@ -236,9 +236,9 @@ class Pipeline:
             "fps": info.fps,
             "has_audio": info.has_audio,
             "start_time": info.start_time,
+            "windows": [window for _, window in described],
             "system_prompt": self.query.words.system,
             "prompt": self.query.words.user,
-            "windows": [window for _, window in described],
         }
 
     def describe(self, clip: Clip) -> dict[str, Any]:
