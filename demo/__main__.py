@@ -218,7 +218,7 @@ def _run(arguments: argparse.Namespace, folder: Path, state: IO[str], servers: E
         _wait_until_loaded(backend_url, backend, backend_log, tick)
     with step("Setting up the project"):
         project, tasks = _project(studio, backend_url, clips)
-    _predict_all(studio, project, tasks, backend, backend_log, backend_url)
+    _predict_all(studio, project, tasks, backend, backend_log)
     page = f"{studio.url}/projects/{project}/data"
     say(
         f"""
@@ -320,10 +320,10 @@ def _predict_all(
     tasks: dict[str, int],
     backend: subprocess.Popen[bytes],
     backend_log: Path,
-    backend_url: str,
 ) -> None:
     """Predictions for all tasks, clip by clip so that one can see how it goes."""
-    [version] = requests.get(f"{backend_url}/versions", timeout=30).json()["versions"]
+    [connected] = studio.call("GET", "/api/ml", params={"project": project})
+    version = connected["model_version"]
 
     def missing() -> dict[str, int]:
         return {

@@ -65,12 +65,19 @@ class Settings:
         device: cpu, cuda, cuda:1 ...; None takes the GPU where there is one.
         dtype: bfloat16, float16 or float32; None takes what suits the device.
         frames: how many frames of a video the model sees.
+        window_seconds: longer videos are covered by overlapping windows of at most this; None ("whole") looks at the
+            whole video at once. A project may decide this, `frames`, the prompt and the threshold for itself.
+        refine: whether the model looks again, closely, at where events begin and end.
+        constrained: whether it can write nothing but lines of the right form, with the project's labels.
+        score_threshold: segments that it is less sure of are left out; 0 to 1.
+        prompt_file: a text file with the words for the model, in place of the built-in ones.
         max_pixels: the largest frame the model gets, in pixels; None for what the checkpoint was saved with.
         max_new_tokens: where the model's answer is cut off.
         local_files_root: Label Studio's document root for local files, mounted here; its files are read in place.
             LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is read too, when LOCAL_FILES_ROOT is not set.
-        cache_dir: where fetched videos are kept.
-        cache_bytes: how much of them is kept; the least recently used go first.
+        cache_dir: where fetched videos, predictions and the journal of what is owed to Label Studio are kept.
+        cache_bytes: how much of the videos is kept; the least recently used go first.
+        prediction_cache_bytes: how much of the predictions is kept; 0 for none.
         max_video_bytes: a larger video is refused.
         allowed_video_hosts: other hosts that videos are fetched from, such as minio:9000 or *.example.org. One named
             in full is trusted wherever it leads; those of a wildcard must be at public addresses.
@@ -82,6 +89,11 @@ class Settings:
         decode_seconds: how long opening a video or decoding one clip of it may take.
         decode_memory_bytes: how much memory it may take.
         predict_deadline_seconds: when /predict answers with what it has; Label Studio hangs up after 100 s.
+        basic_auth_user: whoever asks has to give this name,
+        basic_auth_password: and this password; both or neither.
+        webhook_secret: what /webhook wants in the header X-Omni-Timeline-Secret. Without one it wants basic auth, where
+            that is set.
+        prelabel_new_tasks: whether new tasks are predicted as soon as Label Studio tells of them.
         bind: the address the server listens on; 0.0.0.0 for all.
         port: the port it listens on.
         log_level: DEBUG, INFO, WARNING or ERROR.
@@ -97,11 +109,17 @@ class Settings:
     device: str | None = None
     dtype: str | None = None
     frames: int = 50
+    window_seconds: float | None = 48.0
+    refine: bool = False
+    constrained: bool = True
+    score_threshold: float = 0.0
+    prompt_file: Path | None = None
     max_pixels: int | None = None
     max_new_tokens: int = 512
     local_files_root: Path | None = None
     cache_dir: Path = field(default_factory=default_cache_dir)
     cache_bytes: int = 20 * GIB
+    prediction_cache_bytes: int = GIB
     max_video_bytes: int = 4 * GIB
     allowed_video_hosts: tuple[str, ...] = ()
     allow_public_video_hosts: bool = False
@@ -112,6 +130,10 @@ class Settings:
     decode_seconds: float = 120.0
     decode_memory_bytes: int = 4 * GIB
     predict_deadline_seconds: float = 80.0
+    basic_auth_user: str | None = None
+    basic_auth_password: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
+    prelabel_new_tasks: bool = False
     bind: str = "127.0.0.1"
     port: int = 9090
     log_level: str = "INFO"
@@ -128,6 +150,17 @@ class Settings:
         if self.local_files_root is not None:
             _check_root("LOCAL_FILES_ROOT", self.local_files_root)
         _check_at_least("FRAMES", self.frames, 1)
+        if self.window_seconds is not None and not 2 <= self.window_seconds < float("inf"):
+            raise RequestError(f"WINDOW_SECONDS must be at least 2, or whole; got {self.window_seconds:g}.")
+        if not 0 <= self.score_threshold <= 1:
+            raise RequestError(f"SCORE_THRESHOLD must be from 0 to 1; got {self.score_threshold:g}.")
+        _check_at_least("PREDICTION_CACHE_BYTES", self.prediction_cache_bytes, 0)
+        if (self.basic_auth_user is None) != (self.basic_auth_password is None):
+            raise RequestError("BASIC_AUTH_USER and BASIC_AUTH_PASSWORD belong together: set both, or neither.")
+        if self.basic_auth_user is not None and ":" in self.basic_auth_user:
+            raise RequestError("BASIC_AUTH_USER must not have a colon in it; no browser could send it.")
+        if self.webhook_secret is not None and not self.webhook_secret.isascii():
+            raise RequestError("WEBHOOK_SECRET must be plain ASCII: it travels in a header.")
         _check_at_least("MAX_PIXELS", self.max_pixels, 1)
         _check_at_least("MAX_NEW_TOKENS", self.max_new_tokens, 1)
         _check_at_least("CACHE_BYTES", self.cache_bytes, 0)
@@ -166,11 +199,19 @@ class Settings:
             device=given.get("DEVICE"),
             dtype=given.get("DTYPE"),
             frames=_number(given, "FRAMES", int, cls.frames),
+            window_seconds=None
+            if given.get("WINDOW_SECONDS", "").lower() == "whole"
+            else _number(given, "WINDOW_SECONDS", float, 48.0),
+            refine=_switch(given, "REFINE"),
+            constrained=_switch(given, "CONSTRAINED", default="1"),
+            score_threshold=_number(given, "SCORE_THRESHOLD", float, cls.score_threshold),
+            prompt_file=Path(given["PROMPT_FILE"]) if "PROMPT_FILE" in given else None,
             max_pixels=_number(given, "MAX_PIXELS", int, 0) or None,
             max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, cls.max_new_tokens),
             local_files_root=Path(root) if root else None,
             cache_dir=Path(given["CACHE_DIR"]) if "CACHE_DIR" in given else default_cache_dir(),
             cache_bytes=_number(given, "CACHE_BYTES", int, cls.cache_bytes),
+            prediction_cache_bytes=_number(given, "PREDICTION_CACHE_BYTES", int, cls.prediction_cache_bytes),
             max_video_bytes=_number(given, "MAX_VIDEO_BYTES", int, cls.max_video_bytes),
             allowed_video_hosts=tuple(
                 entry.strip() for entry in given.get("ALLOWED_VIDEO_HOSTS", "").split(",") if entry.strip()
@@ -183,6 +224,10 @@ class Settings:
             decode_seconds=_number(given, "DECODE_SECONDS", float, cls.decode_seconds),
             decode_memory_bytes=_number(given, "DECODE_MEMORY_BYTES", int, cls.decode_memory_bytes),
             predict_deadline_seconds=_number(given, "PREDICT_DEADLINE_SECONDS", float, cls.predict_deadline_seconds),
+            basic_auth_user=given.get("BASIC_AUTH_USER"),
+            basic_auth_password=given.get("BASIC_AUTH_PASSWORD"),
+            webhook_secret=given.get("WEBHOOK_SECRET"),
+            prelabel_new_tasks=_switch(given, "PRELABEL_NEW_TASKS"),
             bind=given.get("BIND", cls.bind),
             port=_number(given, "PORT", int, cls.port),
             log_level=given.get("LOG_LEVEL", cls.log_level).upper(),
@@ -200,8 +245,8 @@ def _number(given: Mapping[str, str], name: str, kind: type[Number], default: Nu
         raise RequestError(f"{name} must be {wanted}; got {given[name]!r}.") from error
 
 
-def _switch(given: Mapping[str, str], name: str) -> bool:
-    value = given.get(name, "0").lower()
+def _switch(given: Mapping[str, str], name: str, default: str = "0") -> bool:
+    value = given.get(name, default).lower()
     if value not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
         raise RequestError(f"{name} must be 1 or 0; got {given[name]!r}.")
     return value in ("1", "true", "yes", "on")

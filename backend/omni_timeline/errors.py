@@ -23,6 +23,10 @@ class FetchError(OmniTimelineError):
     status = 502
 
 
+class UnreachableError(FetchError):
+    """A task's video could not be brought here now; it may go better later."""
+
+
 class LabelConfigError(OmniTimelineError):
     """A labelling configuration has no place for a segment."""
 

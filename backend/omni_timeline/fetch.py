@@ -25,7 +25,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from omni_timeline.addresses import NO_PROXIES, AllowedHosts, InvalidIPAddress, session
-from omni_timeline.errors import FetchError
+from omni_timeline.errors import FetchError, UnreachableError
 from omni_timeline.label_studio import TIMEOUT, LabelStudioAuth, reason, unsigned
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages
@@ -218,7 +218,7 @@ class Fetcher:
                     trouble = str(error)
                 failures = 0 if file.tell() > before else failures + 1
                 if failures == ATTEMPTS:
-                    raise FetchError(f"{_shown(url)} could not be fetched: {trouble}.")
+                    raise UnreachableError(f"{_shown(url)} could not be fetched: {trouble}.")
                 if failures:
                     time.sleep(RETRY_PAUSE * 2 ** (failures - 1))
         if file.tell() == 0:

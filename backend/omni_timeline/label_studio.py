@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from omni_timeline.errors import FetchError
+from omni_timeline.errors import UnreachableError
 
 TIMEOUT = (10.0, 30.0)  # s: to connect, and between two bytes
 ACCESS_TOKEN_SECONDS = 300.0  # s: Label Studio 1.23.2
@@ -48,7 +48,7 @@ class LabelStudioAuth(AuthBase):
         """Add the Authorization header, if the request goes to Label Studio.
 
         Raises:
-            FetchError: the personal access token cannot be exchanged.
+            UnreachableError: the personal access token cannot be exchanged.
         """
         if self._api_key and self.is_for(request.url or ""):
             request.headers["Authorization"] = self._authorization()
@@ -84,16 +84,16 @@ class LabelStudioAuth(AuthBase):
                 auth=unsigned,
             )
         except requests.RequestException as error:
-            raise FetchError(f"Label Studio at {self.host} could not be reached: {reason(error)}.") from error
+            raise UnreachableError(f"Label Studio at {self.host} could not be reached: {reason(error)}.") from error
         if response.status_code in (400, 401, 403):
-            raise FetchError(
+            raise UnreachableError(
                 f"Label Studio at {self.host} refuses LABEL_STUDIO_API_KEY ({response.status_code}): make a new "
                 "personal access token in Label Studio under Account & Settings."
             )
         try:
             return str(response.json()["access"])
         except (ValueError, KeyError, TypeError) as error:
-            raise FetchError(
+            raise UnreachableError(
                 f"Label Studio at {self.host} gave no access token ({response.status_code}): check LABEL_STUDIO_URL."
             ) from error
 

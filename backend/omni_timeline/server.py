@@ -2,326 +2,483 @@
 
     GET  /health    what state the model is in
     POST /setup     does this labelling config have a place for segments? -> the model version
-    POST /predict   tasks -> one entry each, in order: a prediction, or {} for a task without one
+    POST /predict   tasks -> one entry each, in order: a prediction, or [] for a task without one (yet)
     POST /webhook   Label Studio tells what people do
     GET  /versions  the model versions there are
+    GET  /          a page for people; /status.json, /metrics and /openapi.json for programs
 
-Knows requests, answers and whose turn it is. Knows nothing of videos, models or regions: those are handed in or asked.
-What Label Studio 1.23.2 does with each answer was measured, see docs/operations.md; two things shape this module. An
-answer without an entry for each task loses the whole batch, and so does one bad entry, while {} costs that task only
-and is asked for again. And /health and /setup must answer within 1 s and 3 s whatever the model is doing.
+Knows requests, answers and who may ask. Knows nothing of videos or of how predictions are made, and nothing of whose
+turn it is: those are handed in or asked. What Label Studio 1.23.2 does with each answer was measured, see
+docs/operations.md; two things shape this module. An answer without an entry for each task loses the whole batch, and so
+does one bad entry, while [] costs that task only and is asked for again. And /health and /setup must answer within 1 s
+and 3 s whatever the model is doing.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
-import math
 import re
+import socket
+import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from omni_timeline import __version__
 from omni_timeline.addresses import AllowedHosts
+from omni_timeline.cache import PredictionCache
 from omni_timeline.config import Settings
-from omni_timeline.errors import ModelError, OmniTimelineError, RequestError
+from omni_timeline.delivery import DeliveryError, LabelStudioApi
+from omni_timeline.errors import LabelConfigError, ModelError, OmniTimelineError, RequestError
 from omni_timeline.fetch import Fetcher
+from omni_timeline.jobs import Asked, Jobs
+from omni_timeline.journal import Journal, Owed
+from omni_timeline.measures import CONTENT_TYPE, Measures
+from omni_timeline.openapi import description
+from omni_timeline.predictor import Model, Predictor
+from omni_timeline.prompts import Prompt
+from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
-
-if TYPE_CHECKING:
-    from omni_timeline.pipeline import Prediction
 
 log = logging.getLogger(__name__)
 
-THREADS = 32  # requests at a time in the one worker; threads that wait cost next to nothing
-PREDICTING_THREADS = 24  # of them at most in /predict, so that /health and /setup always find one free
+THREADS = 64  # requests at a time in the one worker; threads that wait cost next to nothing
+PREDICTING_THREADS = 24  # of them at most wait in /predict, so that /health and /setup always find one free
 MAX_BODY_BYTES = 64 * 1024 * 1024  # thousands of tasks with their annotations
+SLOW_CLIENT_SECONDS = 10.0  # s without a byte of a request that has begun
+VERSION_SECONDS = 0.8  # s that /setup waits for the checkpoint's version; Label Studio waits 3 s
+STOP_SECONDS = 8  # s for what is running when asked to stop: those who wait are answered at once
+KEPT_CONFIGS = 256  # that are not read again
+SHOWN_PROJECTS = 20
+SECRET_HEADER = "X-Omni-Timeline-Secret"
+EVENTS = (
+    "ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_CREATED",
+    "TASKS_DELETED", "PROJECT_CREATED", "PROJECT_UPDATED", "PROJECT_DELETED", "START_TRAINING",
+)  # fmt: skip
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+read_config = lru_cache(KEPT_CONFIGS)(LabelConfig.from_xml)
 
 
-class Predicts(Protocol):
-    """What the server needs of a pipeline."""
+def start_engine(settings: Settings) -> Model:
+    """The model that `settings` describe, loading in a process of its own."""
+    from omni_timeline.container import DecodeLimits
+    from omni_timeline.engine import Engine, Load
 
-    model_version: str
+    limits = DecodeLimits(
+        file_bytes=settings.max_video_bytes,
+        pixels=settings.max_video_pixels,
+        frames=settings.max_video_frames,
+        duration=settings.max_video_seconds,
+        streams=settings.max_video_streams,
+        seconds=settings.decode_seconds,
+        memory_bytes=settings.decode_memory_bytes,
+    )
+    return Engine(Load(settings.model, settings.hub, settings.device, settings.dtype, limits))
 
-    def predict(self, path: Path) -> Prediction:
-        """The segments of one video; raises OmniTimelineError."""
 
+def service_query(settings: Settings) -> Query:
+    """What the operator has the model asked, before a project has its say.
 
-def load_pipeline(settings: Settings) -> Predicts:
-    """The pipeline that `settings` describe, its checkpoint loaded."""
-    # Importing torch takes seconds: here, so that the server answers before it is there.
-    from omni_timeline.model import OmniModel
-    from omni_timeline.pipeline import Pipeline
-
-    model = OmniModel.load(settings.model, hub=settings.hub, device=settings.device, dtype=settings.dtype)
-    return Pipeline(
-        model, frames=settings.frames, max_pixels=settings.max_pixels, max_new_tokens=settings.max_new_tokens
+    Raises:
+        RequestError: the prompt file cannot be read.
+    """
+    return Query(
+        frames=settings.frames,
+        window_seconds=settings.window_seconds,
+        prompt=Prompt.from_file(settings.prompt_file) if settings.prompt_file else Prompt(),
+        constrained=settings.constrained,
+        refine=settings.refine,
+        score_threshold=settings.score_threshold,
+        max_pixels=settings.max_pixels,
+        max_new_tokens=settings.max_new_tokens,
     )
 
 
-class PipelineSlot:
-    """Where the pipeline will be: loading, ready or failed. Loading starts at once, in a thread of its own."""
-
-    def __init__(self, load: Callable[[], Predicts]) -> None:
-        self._load = load
-        self._pipeline: Predicts | None = None
-        self._error: OmniTimelineError = ModelError("The model could not be loaded; the server's log says why.")
-        self._finished = threading.Event()
-        threading.Thread(target=self._fill, name="load-model", daemon=True).start()
-
-    def _fill(self) -> None:
-        started = time.monotonic()
-        try:
-            self._pipeline = self._load()
-            log.info("Model version %s ready after %.1f s", self._pipeline.model_version, time.monotonic() - started)
-        except OmniTimelineError as error:
-            self._error = error
-            log.error("The model could not be loaded: %s", error)
-        finally:  # any other error ends this thread with its traceback in the log, and the state is "failed"
-            self._finished.set()
-
-    @property
-    def state(self) -> Literal["loading", "ready", "failed"]:
-        """What can be expected of it."""
-        if not self._finished.is_set():
-            return "loading"
-        return "failed" if self._pipeline is None else "ready"
-
-    @property
-    def model_version(self) -> str | None:
-        """The version that predictions have; None until it is known."""
-        return self._pipeline.model_version if self._pipeline else None
-
-    @property
-    def error(self) -> OmniTimelineError | None:
-        """Why it failed."""
-        return self._error if self.state == "failed" else None
-
-    def wait(self, seconds: float | None = None) -> Predicts | None:
-        """The pipeline, if it is there within `seconds` (None: however long it takes); else None.
-
-        Raises:
-            OmniTimelineError: it could not be loaded.
-        """
-        self._finished.wait(seconds)
-        if error := self.error:
-            raise error
-        return self._pipeline
+def project_query(service: Query, config: LabelConfig) -> Query:
+    """What the model is asked for a project: its labels, what its config decides, and texts if there is a place."""
+    return replace(
+        service.for_project(config), descriptions=any(control.text_area is not None for control in config.controls)
+    )
 
 
-class Predictor:
-    """Tasks in, predictions out; one video in the model at a time, and within the deadline as far as can be foreseen.
+@dataclass(frozen=True)
+class Project:
+    """A project as it was last asked about: for the status page."""
+
+    number: str
+    version: str
+    query: Query
+
+
+class Service:
+    """All parts of one server, and what its requests ask of them.
 
     Args:
-        slot: where the pipeline is or will be.
-        fetcher: brings the videos.
-        deadline_seconds: when the answer should be on its way.
-    """
-
-    def __init__(self, slot: PipelineSlot, fetcher: Fetcher, deadline_seconds: float) -> None:
-        self._slot = slot
-        self._fetcher = fetcher
-        self._deadline_seconds = deadline_seconds
-        self._turn = threading.Lock()
-        self._admitted = threading.Semaphore(PREDICTING_THREADS)
-
-    def predict(self, tasks: Sequence[Any], config: LabelConfig) -> list[dict[str, Any]]:
-        """One entry for each task, in order: its prediction, or {} when there is none (yet).
-
-        Raises:
-            OmniTimelineError: the model could not be loaded.
-        """
-        if not self._admitted.acquire(blocking=False):
-            log.warning("%d tasks sent back: %d /predict calls are running", len(tasks), PREDICTING_THREADS)
-            return [{} for _ in tasks]
-        try:
-            deadline = time.monotonic() + self._deadline_seconds
-            pipeline = self._slot.wait(self._deadline_seconds)
-            if pipeline is None:
-                log.warning("%d tasks sent back: the model is still loading", len(tasks))
-                return [{} for _ in tasks]
-            entries: list[dict[str, Any]] = []
-            longest = 0.0  # s: a task is begun only if, taking as long, it ends before the deadline
-            for task in tasks:
-                began = time.monotonic()
-                entries.append(self._entry(task, config, pipeline, deadline - longest))
-                longest = max(longest, time.monotonic() - began)
-            return entries
-        finally:
-            self._admitted.release()
-
-    def _entry(self, task: Any, config: LabelConfig, pipeline: Predicts, latest: float) -> dict[str, Any]:
-        """The prediction for one task, begun by `latest` or not at all; {} when there is none, and the log says why."""
-        task_id, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
-        try:
-            return self._prediction(task_id, data, config, pipeline, latest)
-        except Exception as error:  # whatever happens to one task must not cost the others
-            ours = isinstance(error, OmniTimelineError)
-            log.warning("Task %s has no prediction: %s", task_id, error if ours else repr(error), exc_info=not ours)
-            return {}
-
-    def _prediction(
-        self, task_id: Any, data: Any, config: LabelConfig, pipeline: Predicts, latest: float
-    ) -> dict[str, Any]:
-        url = data.get(config.video_field) if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not isinstance(url, str):
-            raise RequestError(f"its data has no text {config.video_field!r}, which the labelling config shows.")
-        if time.monotonic() >= latest:
-            raise _OutOfTimeError("its turn would come too late for the deadline; Label Studio asks again.")
-        path = self._fetcher.local_path(url, task_id=task_id if isinstance(task_id, int) else None)
-        if not self._turn.acquire(timeout=max(0.0, latest - time.monotonic())):
-            raise _OutOfTimeError("its turn would come too late for the deadline; Label Studio asks again.")
-        try:
-            found = pipeline.predict(path)
-        finally:
-            self._turn.release()
-        for warning in found.warnings:
-            log.info("Task %s: %s", task_id, warning)
-        # The version that /setup said, or Label Studio would pile up copies.
-        prediction = config.prediction(
-            found.segments, duration=found.duration, task_data=data, model_version=pipeline.model_version
-        )
-        check_prediction(prediction)
-        return prediction
-
-
-class _OutOfTimeError(OmniTimelineError):
-    """A task's turn did not come in time."""
-
-
-def check_prediction(prediction: Mapping[str, Any]) -> None:
-    """Refuse what Label Studio would store and then choke on.
-
-    It stores nearly everything, and a region without a value makes the task's page unusable; frames that are no whole
-    numbers vanish; a score that is not a number loses the whole batch (1.23.2).
+        settings: what the operator decided.
+        model: makes predictions.
 
     Raises:
-        OmniTimelineError: something is wrong with it, which is a mistake in this package.
+        RequestError: a setting cannot be.
     """
-    score = prediction.get("score", 0.0)
-    if not (math.isfinite(score) and 0.0 <= score <= 1.0):
-        raise OmniTimelineError(f"a prediction's score must be from 0 to 1, got {score}: please report this.")
-    for region in prediction["result"]:
-        ranges = (region.get("value") or {}).get("ranges", [])
-        whole = all(type(span[edge]) is int for span in ranges for edge in ("start", "end"))
-        named = all(isinstance(region.get(key), str) and region[key] for key in ("id", "from_name", "to_name", "type"))
-        if not (region.get("value") and named and whole and all(1 <= span["start"] <= span["end"] for span in ranges)):
-            raise OmniTimelineError(f"a region is not as Label Studio needs it: {region}: please report this.")
-    json.dumps(prediction, allow_nan=False)
+
+    def __init__(self, settings: Settings, model: Model) -> None:
+        self.settings = settings
+        self.model = model
+        self.query = service_query(settings)
+        self.measures = Measures()
+        self.api = (
+            LabelStudioApi(settings.label_studio_url, settings.label_studio_api_key)
+            if settings.label_studio_url and settings.label_studio_api_key
+            else None
+        )
+        self.cache = PredictionCache(settings.cache_dir / "predictions", settings.prediction_cache_bytes)
+        self.journal = Journal(settings.cache_dir / "journal.sqlite")
+        fetcher = Fetcher(
+            settings.label_studio_url,
+            settings.label_studio_api_key,
+            settings.cache_dir / "videos",
+            settings.local_files_root,
+            hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
+            max_bytes=settings.max_video_bytes,
+            cache_bytes=settings.cache_bytes,
+        )
+        predictor = Predictor(model, fetcher, self.cache, self.measures)
+        self.jobs = Jobs(predictor, self.journal, self.api, self.measures, most_waiting=PREDICTING_THREADS)
+        self.measures.watch(lambda: model.state, self.jobs.counts)
+        self.projects: OrderedDict[str, Project] = OrderedDict()
+        self._closing = threading.Event()
+        self.started = time.time()
+        threading.Thread(target=self._restore, name="restore", daemon=True).start()
+
+    def version(self, xml: str, project: str, seconds: float) -> tuple[LabelConfig, Query, str]:
+        """A project's config, what the model is asked for it, and the model version that makes.
+
+        Raises:
+            LabelConfigError: it has no place for a segment.
+            ModelError: the version is not known within `seconds`, or there is no model.
+        """
+        try:
+            config = read_config(xml)
+        except LabelConfigError as error:
+            self.jobs.fail("", project, str(error))
+            raise
+        query = project_query(self.query, config)
+        checkpoint = self.model.wait_for_version(seconds)
+        if self.model.error is not None:
+            raise self.model.error
+        if checkpoint is None:
+            # With "model_version": null Label Studio would take every task for one without a prediction.
+            raise ModelError("The model is still loading; try again in a moment.")
+        version = query.version(checkpoint)
+        self.projects[project] = Project(project, version, query)
+        self.projects.move_to_end(project)
+        while len(self.projects) > SHOWN_PROJECTS:
+            self.projects.popitem(last=False)
+        return config, query, version
+
+    def predict(self, body: Mapping[str, Any]) -> list[Any]:
+        """The results of a /predict request.
+
+        Raises:
+            OmniTimelineError: the request as a whole is not right, or there is no model.
+        """
+        deadline = time.monotonic() + self.settings.predict_deadline_seconds
+        tasks = body.get("tasks")
+        if not isinstance(tasks, list):
+            raise RequestError('The request needs "tasks", a list.')
+        xml, project = _text(body, "label_config"), _project_number(body.get("project"))
+        params = body.get("params")
+        interactive = isinstance(params, dict) and bool(params.get("context"))
+        read_config(xml)  # a config that cannot be served is refused before the model is there
+        try:
+            found = self.version(xml, project, self.settings.predict_deadline_seconds)
+        except ModelError:
+            if self.model.error is not None:
+                raise
+            log.warning("%d tasks sent back: the model is still loading", len(tasks))
+            return [[] for _ in tasks]
+        asked = [self._asked(task, project, xml, *found) for task in tasks]
+        entries = self.jobs.ask(asked, deadline, owe=not interactive)
+        # Of an interactive request Label Studio takes results[0] as it is; a list there breaks its page.
+        return [({} if interactive else []) if entry is None else entry for entry in entries]
+
+    def take_webhook(self, body: Mapping[str, Any]) -> None:
+        """Note an event; what it leads to is done later."""
+        event = body.get("action")
+        self.measures.webhooks.labels(event if event in EVENTS else "other").inc()
+        log.debug("Webhook: %s", event)
+        if event == "TASKS_CREATED" and self.settings.prelabel_new_tasks and self.api is not None:
+            threading.Thread(target=self._prelabel, args=(body,), name="prelabel", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer those who wait; begin nothing more."""
+        self._closing.set()
+        self.jobs.stop()
+
+    def close(self) -> None:
+        """End everything, the model's process too."""
+        self.stop()
+        self.model.close()
+        self.journal.close()
+
+    def _asked(
+        self, task: Any, project: str, xml: str, config: LabelConfig, query: Query, version: str
+    ) -> Asked | None:
+        """What is to be predicted; None, and a line on the status page, when it is no task."""
+        number, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
+        number = number if type(number) is int and abs(number) < 2**63 else None
+        if not isinstance(data, dict) or not isinstance(data.get(config.video_field), str):
+            sentence = f"Its data has no text {config.video_field!r}, which the labelling config shows."
+            self.jobs.fail("" if number is None else str(number), project, sentence)
+            log.warning("Task %s has no prediction: %s", number, sentence)
+            return None
+        return Asked(number, project, data, xml, config, query, version)
+
+    def _restore(self) -> None:
+        """Take up again what was owed before the start, as soon as it can be said under which version."""
+        while self.model.wait_for_version(1.0) is None:
+            if self._closing.is_set() or self.model.error is not None:
+                return
+        self.jobs.restore(self._owed)
+
+    def _owed(self, row: Owed) -> Asked:
+        return Asked(row.task, row.project, row.data, row.config, *self.version(row.config, row.project, 0.0))
+
+    def _prelabel(self, body: Mapping[str, Any]) -> None:
+        """Predict the tasks of a TASKS_CREATED event."""
+        assert self.api is not None
+        project, tasks = body.get("project"), body.get("tasks")
+        number = project.get("id") if isinstance(project, dict) else project
+        if type(number) is not int or not isinstance(tasks, list):
+            return
+        try:
+            xml = self.api.label_config(number)
+            found = self.version(xml, str(number), self.settings.predict_deadline_seconds)
+            asked = [self._asked(task, str(number), xml, *found) for task in tasks]
+            self.jobs.owe(each for each in asked if each is not None)
+        except (OmniTimelineError, DeliveryError) as error:
+            self.jobs.fail("", str(number), f"New tasks could not be predicted: {error}")
+            log.warning("New tasks of project %d could not be predicted: %s", number, error)
 
 
-def create_app(
-    settings: Settings | None = None,
-    pipeline: Predicts | None = None,
-    *,
-    load: Callable[[Settings], Predicts] = load_pipeline,
-) -> Flask:
+def create_app(settings: Settings | None = None, *, engine: Model | None = None) -> Flask:
     """The WSGI application.
 
     Args:
         settings: by default those in the environment.
-        pipeline: the one to use; by default it is loaded in the background while the first requests are answered.
-        load: makes the pipeline when none is handed in.
+        engine: the model; by default one is started, and loads while the first requests are answered.
 
     Raises:
         RequestError: a setting cannot be.
     """
     settings = settings or Settings.from_env()
-    slot = PipelineSlot(lambda: pipeline if pipeline is not None else load(settings))
-    if pipeline is not None:
-        slot.wait()
-    fetcher = Fetcher(
-        settings.label_studio_url,
-        settings.label_studio_api_key,
-        settings.cache_dir,
-        settings.local_files_root,
-        hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
-        max_bytes=settings.max_video_bytes,
-        cache_bytes=settings.cache_bytes,
-    )
-    predictor = Predictor(slot, fetcher, settings.predict_deadline_seconds)
+    service_query(settings)  # before a process is started
+    service = Service(settings, engine or start_engine(settings))
+    guard = Guard(settings)
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.extensions["omni_timeline"] = service
+
+    @app.before_request
+    def admit() -> Response | None:
+        g.began = time.perf_counter()
+        return guard.refusal()
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        path = str(request.url_rule) if request.url_rule else "other"
+        method = request.method if request.method in ("GET", "POST", "HEAD", "OPTIONS") else "other"
+        service.measures.requests.labels(path, method, str(response.status_code)).inc()
+        service.measures.request_seconds.labels(path).observe(time.perf_counter() - g.began)
+        return response
 
     @app.get("/health")
     def health() -> tuple[dict[str, Any], int]:
+        error = service.model.error
         answer = {
-            "status": "DOWN" if slot.error else "UP",
+            "status": "DOWN" if error else "UP",
             "model_class": "OmniTimeline",
-            "model_version": slot.model_version,
-            "state": slot.state,
+            "model_version": service.model.checkpoint_version,
+            "state": service.model.state,
             "version": __version__,
         }
-        if slot.error:
-            answer["error"] = str(slot.error)
-        return answer, 503 if slot.error else 200
+        if error:
+            answer["error"] = str(error)
+        return answer, 503 if error else 200
 
     @app.post("/setup")
     def setup() -> dict[str, Any]:
-        LabelConfig.from_xml(_text(_body(), "schema"))
-        if slot.error:
-            raise slot.error
-        if slot.model_version is None:
-            # With "model_version": null Label Studio would take every task for one without a prediction.
-            raise ModelError("The model is still loading; try again in a moment.")
-        return {"model_version": slot.model_version}
+        body = _body()
+        project = _project_number(body.get("project"))
+        _, _, version = service.version(_text(body, "schema"), project, VERSION_SECONDS)
+        return {"model_version": version}
 
     @app.post("/predict")
     def predict() -> dict[str, Any]:
-        body = _body()
-        tasks = body.get("tasks")
-        if not isinstance(tasks, list):
-            raise RequestError('The request needs "tasks", a list.')
-        return {"results": predictor.predict(tasks, LabelConfig.from_xml(_text(body, "label_config")))}
+        return {"results": service.predict(_body())}
 
     @app.post("/webhook")
     def webhook() -> dict[str, Any]:
-        log.debug("Webhook: %s", _body().get("action"))
+        service.take_webhook(_body())
         return {"status": "ok"}
 
     @app.get("/versions")
     def versions() -> dict[str, Any]:
-        return {"versions": [slot.model_version] if slot.model_version else []}
+        known = [project.version for project in service.projects.values()]
+        checkpoint = service.model.checkpoint_version
+        return {"versions": list(dict.fromkeys(reversed(known))) or ([checkpoint] if checkpoint else [])}
 
     @app.get("/")
-    def status() -> dict[str, Any]:
-        return {
-            "name": "omni-timeline",
-            "version": __version__,
-            "model": settings.model,
-            "model_version": slot.model_version,
-            "state": slot.state,
-            "label_studio_url": settings.label_studio_url,
-        }
+    def page() -> Response:
+        response = Response(render_template("status.html", clock=_clock, **status(service)))
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+    @app.get("/status.json")
+    def status_json() -> dict[str, Any]:
+        return status(service)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        service.measures.loads.set(service.model.loads)
+        return Response(service.measures.text(), content_type=CONTENT_TYPE)
+
+    @app.get("/openapi.json")
+    def openapi() -> dict[str, Any]:
+        return description(basic_auth=settings.basic_auth_user is not None)
 
     @app.errorhandler(OmniTimelineError)
     def refused(error: OmniTimelineError) -> Response:
-        log.warning("%s %s: %s", request.method, request.path, error)
+        log.warning("%s %s: %s", request.method, request.url_rule, error)
         return _error(str(error), error.status)
 
     @app.errorhandler(HTTPException)
     def failed(error: HTTPException) -> Response:
-        return _error(error.description or error.name, error.code or 500)
+        response = _error(error.description or error.name, error.code or 500)
+        if "Allow" in (headers := dict(error.get_headers())):
+            response.headers["Allow"] = headers["Allow"]
+        return response
 
     return app
+
+
+class Guard:
+    """Who may ask: basic auth on everything, but a secret of its own on /webhook where one is set.
+
+    Label Studio sends no basic auth along with the events of annotations and tasks (1.23.2).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        user, password = settings.basic_auth_user, settings.basic_auth_password
+        self._credentials = None if user is None else (user.encode(), (password or "").encode())
+        self._secret = settings.webhook_secret.encode() if settings.webhook_secret else None
+        if self._credentials and self._secret is None and settings.prelabel_new_tasks:
+            log.warning(
+                "Label Studio cannot tell of new tasks: it sends no basic auth to /webhook. Set WEBHOOK_SECRET, and "
+                "the header %s of the webhook in Label Studio.", SECRET_HEADER,
+            )  # fmt: skip
+
+    def refusal(self) -> Response | None:
+        """The answer to a request that is not let in; None for one that is."""
+        # By the function that will answer, not by how the path is written.
+        if request.endpoint == "webhook" and self._secret is not None:
+            given = request.headers.get(SECRET_HEADER, "").encode("utf-8", "surrogateescape")
+            if hmac.compare_digest(given, self._secret):
+                return None
+            return _error(f"/webhook wants WEBHOOK_SECRET in the header {SECRET_HEADER}.", 401)
+        if self._credentials is None or self._are_right():
+            return None
+        response = _error("This server wants BASIC_AUTH_USER and BASIC_AUTH_PASSWORD.", 401)
+        response.headers["WWW-Authenticate"] = 'Basic realm="omni-timeline", charset="UTF-8"'
+        return response
+
+    def _are_right(self) -> bool:
+        assert self._credentials is not None
+        given = request.authorization
+        if given is None or given.type != "basic":
+            return False
+        user, password = self._credentials
+        name = (given.username or "").encode("utf-8", "surrogatepass")
+        word = (given.password or "").encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(name, user) & hmac.compare_digest(word, password)  # both, always
+
+
+def status(service: Service) -> dict[str, Any]:
+    """What the page for people shows."""
+    model, settings, jobs = service.model, service.settings, service.jobs
+    notes = [jobs.trouble, service.journal.trouble, service.cache.trouble]
+    if service.api is None:
+        notes.append(
+            "What is not ready when /predict answers is not brought to Label Studio, which has to ask again: set "
+            "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY."
+        )
+    if settings.basic_auth_user is None and settings.bind not in ("127.0.0.1", "localhost", "::1"):
+        notes.append("Anybody who reaches this address may ask: set BASIC_AUTH_USER and BASIC_AUTH_PASSWORD.")
+    return {
+        "version": __version__,
+        "state": model.state,
+        "error": str(model.error) if model.error else None,
+        "model": settings.model,
+        "checkpoint": model.checkpoint_version,
+        "device": model.description,
+        "label_studio_url": settings.label_studio_url,
+        "up_seconds": round(time.time() - service.started),
+        "notes": [note for note in notes if note],
+        "counts": jobs.counts(),
+        "running": [vars(each) for each in jobs.running()],
+        "predictions": [vars(each) for each in jobs.predictions()],
+        "failures": [vars(each) for each in jobs.failures()],
+        "projects": [
+            {
+                "project": each.number,
+                "model_version": each.version,
+                "prompt": each.query.words.user,
+                "frames": each.query.frames,
+                "window_seconds": each.query.window_seconds,
+                "score_threshold": each.query.score_threshold,
+                "labels": list(each.query.labels),
+            }
+            for each in reversed(list(service.projects.values()))
+        ],
+    }
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 
 def _body() -> dict[str, Any]:
     """The request's JSON object."""
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(request.get_data(cache=False))
+    except OSError as error:
+        raise _SlowError("The rest of the request did not come.") from error
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"The request's body is not JSON: {error}.") from error
+        raise RequestError("The request's body is not JSON.") from error
     if not isinstance(body, dict):
         raise RequestError("The request's body must be a JSON object.")
     return body
+
+
+class _SlowError(OmniTimelineError):
+    """A client stopped in the middle of its request."""
+
+    status = 408
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -329,6 +486,12 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f'The request needs "{name}", the labelling config as text.')
     return value
+
+
+def _project_number(given: Any) -> str:
+    """The number in Label Studio's "3.1795401548": project and when it was made; "" when it is something else."""
+    found = re.match(r"\d{1,18}", str(given)) if isinstance(given, str | int) else None
+    return found[0] if found else ""
 
 
 def _error(sentence: str, status: int) -> Response:
@@ -348,10 +511,12 @@ def gunicorn_options(settings: Settings, host: str | None = None, port: int | No
         "workers": 1,  # one model; a second worker would be a second copy of it
         "worker_class": "gthread",
         "threads": THREADS,
-        "preload_app": False,  # a model loaded before the fork would not survive it on a GPU
+        "preload_app": False,  # the threads of the queue would not survive the fork
         "timeout": 120,  # s without a sign of life of the worker, which a long prediction does not stop
-        "graceful_timeout": 100,  # s for what is running when asked to stop: as long as Label Studio would wait
+        "graceful_timeout": STOP_SECONDS,
         "control_socket_disable": True,
+        "post_worker_init": _worker_starts,
+        "worker_exit": _worker_ends,
         "logconfig_dict": {
             "version": 1,
             "disable_existing_loggers": False,
@@ -365,6 +530,32 @@ def gunicorn_options(settings: Settings, host: str | None = None, port: int | No
             },
         },
     }
+
+
+def _worker_starts(worker: Any) -> None:
+    """Leave clients that stop in the middle of a request, and answer those who wait when the worker is to stop."""
+    import signal
+
+    for listener in worker.sockets:  # inherited by the connections
+        seconds = struct.pack("ll", int(SLOW_CLIENT_SECONDS), 0)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+    service: Service = worker.wsgi.extensions["omni_timeline"]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: Any, before: Any = before) -> None:
+            # In a thread of its own: this one may hold a lock at this moment.
+            threading.Thread(target=service.stop, name="stop").start()
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(number, stop)
+
+
+def _worker_ends(arbiter: Any, worker: Any) -> None:
+    """End the model's process with the worker."""
+    if getattr(worker, "wsgi", None) is not None:
+        worker.wsgi.extensions["omni_timeline"].close()
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]
@@ -384,5 +575,10 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
 
 def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT). `host` and `port` win over the settings."""
+    """Serve until told to stop (SIGTERM, SIGINT). `host` and `port` win over the settings.
+
+    Raises:
+        RequestError: a setting cannot be.
+    """
+    service_query(settings)
     _Gunicorn(settings, gunicorn_options(settings, host, port)).run()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from omni_timeline.errors import LabelConfigError
 from omni_timeline.media import probe
@@ -114,12 +115,13 @@ def test_every_task_whose_video_is_there_has_one_prediction_of_the_connected_ver
     assert connected["readable_state"] == "Connected"
 
 
-def test_a_task_whose_video_is_gone_has_no_prediction_and_the_log_says_why(
+def test_a_task_whose_video_is_gone_has_no_prediction_and_the_status_page_says_why(
     studio: LabelStudio, backend: Backend, project: Project
 ):
     assert studio.predictions(project.missing_task) == []
-    [line] = [line for line in backend.log.read_text().splitlines() if f"Task {project.missing_task} " in line][-1:]
-    assert "-gone.mp4" in line
+    failures = requests.get(f"{backend.url}/status.json", timeout=30).json()["failures"]
+    [failure] = [failure for failure in failures if failure["task"] == str(project.missing_task)]
+    assert "-gone.mp4" in failure["sentence"]
 
 
 def test_asking_again_stores_nothing_twice(studio: LabelStudio, project: Project):
