@@ -94,13 +94,16 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     drawn, unexplained, _, explained = suggested
     editor.select(0)
     [span] = suggested[drawn]["ranges"]
-    editor.show(span["end"] - 10)  # so that the region's end is on the screen
+    editor.show(span["start"] + 38)  # the timeline moves on by no more than it must, so the start is at its left
+    editor.show(span["start"] + 28)
     page.evaluate("window.Htx.annotationStore.selected.names.get('video').ref.current.setZoom(2)")
+    page.mouse.move(0, 0)
     page.wait_for_timeout(500)  # until it is drawn
     picture = tmp_path / "label-studio.png"
     page.screenshot(path=picture)
 
     # The annotator pulls one edge, says what the model left out, and adds to what it said.
+    editor.show(span["end"] - 10)  # so that the region's end is on the screen
     editor.drag_end(-5)
     editor.select(1)
     page.locator("textarea[name=description]").click()
