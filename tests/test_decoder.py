@@ -279,6 +279,14 @@ def test_it_ends_with_the_process_that_started_it_even_when_that_is_killed(film:
     assert [is_running(number) for number in (process, *workers)] == [False, False]
 
 
+def test_a_decoder_that_nobody_closes_ends_with_its_last_use(film: Path):
+    decoder = Decoder()
+    assert_it_goes_on(decoder, film)
+    process = processes_of(decoder)[0]
+    del decoder
+    assert not is_running(process)
+
+
 def test_after_a_fork_each_process_has_its_own(decoder: Decoder, film: Path):
     """As under gunicorn with preload_app."""
     assert_it_goes_on(decoder, film)

@@ -36,7 +36,7 @@ class DecodeLimits:
     The last two hold in `decoder` alone, which has a process that can be stopped.
 
     Attributes:
-        file_bytes: size of the file; MAX_VIDEO_BYTES.
+        file_bytes: size of the file; MAX_VIDEO_BYTES. The default is generous, for files that were not fetched.
         pixels: of one frame, as stored and as displayed; MAX_VIDEO_PIXELS. The default holds 8K (8192 x 4320).
         frames: in the file, or packets of its video; MAX_VIDEO_FRAMES. The default holds nine hours at 60 fps.
         duration: seconds; MAX_VIDEO_SECONDS.
@@ -48,7 +48,7 @@ class DecodeLimits:
         ValueError: a limit that is not above 0.
     """
 
-    file_bytes: int = 4 * 1024**3
+    file_bytes: int = 64 * 1024**3
     pixels: int = 36_000_000
     frames: int = 2_000_000
     duration: float = 12 * 3600.0

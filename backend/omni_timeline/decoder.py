@@ -95,6 +95,10 @@ class Decoder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # One that nobody closes takes its processes along.
+        self._stop()
+
     def _start(self, theirs: socket.socket) -> int:
         """The process number of a new worker that answers on `theirs`."""
         request = {"start": asdict(self.limits)}
@@ -265,7 +269,10 @@ def _receive(peer: socket.socket, begun: bytes = b"") -> dict[str, Any]:
         raise OSError("not a message")
     text = bytearray(length)
     _receive_into(peer, memoryview(text))
-    message = json.loads(text)
+    try:
+        message = json.loads(text)
+    except ValueError as error:
+        raise OSError("not a message") from error
     if not isinstance(message, dict):
         raise OSError("not a message")
     return message

@@ -99,13 +99,13 @@ class Clip:
         return self.end - self.start
 
 
-def probe(path: Path | str) -> VideoInfo:
+def probe(path: Path | str, limits: DecodeLimits | None = None) -> VideoInfo:
     """What the file says of its video; reads all timestamps and decodes one frame.
 
     Raises:
         MediaError: the file is missing or nothing in it can be used as a video.
     """
-    return Video(path).info
+    return Video(path, limits).info
 
 
 def load_clip(
@@ -116,12 +116,13 @@ def load_clip(
     end: float | None = None,
     resize: Resize | None = None,
     audio: bool = True,
+    limits: DecodeLimits | None = None,
 ) -> Clip:
     """One window of a video, decoded in this process: `Video.clip` of a file that is not needed again.
 
     `decoder` does the same in a process of its own, for files of strangers.
     """
-    return Video(path).clip(frames=frames, start=start, end=end, resize=resize, audio=audio)
+    return Video(path, limits).clip(frames=frames, start=start, end=end, resize=resize, audio=audio)
 
 
 class Video:
