@@ -5,8 +5,8 @@
 
 A segment is right when it overlaps a true event of its label by more than half (IoU > 0.5). The clips are made for
 failing: up to 47 s seen through 16 to 50 frames, events cut short, shapes small and dim on grey noise, tones that
-hardly rise over the hiss. "Hard" stays near what training showed; "beyond" goes far past it, where a model cannot know what
-it does not know. Prints Markdown tables, draws docs/images/confidence.png; docs/confidence.md shows them.
+hardly rise over the hiss. "Hard" stays near what training showed; "beyond" goes far past it, where a model cannot
+know what it does not know. Prints Markdown tables, draws docs/images/confidence.png; docs/confidence.md shows them.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ _NUMERALS = "0123456789."
 def scored(parsed: Parsed, output: Output) -> tuple[Segment, ...]:
     """The segments of an answer with their scores, in their order.
 
-    Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line has no two numbers, such
-    as one with clock times, is scored by all of its line.
+    Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line does not begin with its
+    times in plain numbers, such as one with clock times, is scored by all of its line.
     """
     return tuple(
         replace(segment, score=_score(segment, span, output))
@@ -46,7 +46,7 @@ def scored(parsed: Parsed, output: Output) -> tuple[Segment, ...]:
 
 def _score(segment: Segment, span: tuple[int, int], output: Output) -> float:
     numbers = list(_NUMBER.finditer(output.text, *span))[:2]
-    if len(numbers) < 2:
+    if len(numbers) < 2 or float(numbers[0][0]) != segment.start or float(numbers[1][0]) < segment.end:
         return min(1.0, math.exp(sum(output.log_probabilities[token] for token in _tokens(output, *span))))
     start, end = numbers
     tolerance = max(NEAREST, NEAR * segment.duration)
