@@ -522,6 +522,33 @@ def test_a_server_that_drips_does_not_outlast_the_deadline(
         Fetcher(label_studio.url, None, tmp_path).local_path(UPLOAD)
 
 
+def test_no_token_and_no_signature_is_written_down(
+    label_studio: Site, make_site: Callable[[], Site], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """In logs, errors and the cache's names. urllib3 would log the whole address of an answer with odd headers."""
+    caplog.set_level("DEBUG", logger="omni_timeline")
+    bucket = make_site()
+
+    def odd_headers(page: BaseHTTPRequestHandler) -> None:
+        page.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nno colon\r\nX: y\r\n\r\nabc")
+        page.close_connection = True
+
+    bucket.pages["/odd.mp4"] = odd_headers
+    bucket.pages["/missing.mp4"] = lambda page: answer(page, b"", status=404)
+    query = "X-Amz-Signature=signature&X-Amz-Credential=credential"
+    fetcher = Fetcher(label_studio.url, LEGACY_TOKEN, tmp_path, hosts=HERE)
+    said = []
+    for page in ("odd.mp4", "missing.mp4"):
+        label_studio.pages["/tasks/7/resolve/"] = redirect_to(f"{bucket.url}/{page}?{query}")
+        try:
+            said.append(fetcher.local_path(f"s3://bucket/{page}", task_id=7).name)
+        except FetchError as error:
+            said.append(f"{error!r} {error.__cause__!r}")
+    assert len(said) == 2
+    for text in (*said, caplog.text):
+        assert not any(secret in text for secret in (LEGACY_TOKEN, "signature", "credential"))
+
+
 # --- downloads -------------------------------------------------------------------------------------------------------
 def test_a_bucket_address_goes_through_label_studios_resolver(label_studio: Site, tmp_path: Path):
     label_studio.pages["/tasks/7/resolve/"] = video

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -76,6 +77,8 @@ class Fetcher:
         max_bytes: int = 4 * 1024**3,
         cache_bytes: int = 20 * 1024**3,
     ) -> None:
+        # Its warnings about odd answers hold whole addresses, which may be signed.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         self._auth = LabelStudioAuth(host, api_key) if host else None
         self._cache_dir = cache_dir
         self._local_files_root = local_files_root.resolve() if local_files_root else None
