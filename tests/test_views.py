@@ -88,11 +88,13 @@ def test_a_timeline_can_be_drawn_of_anything(one: Prediction):
 
 
 def test_the_table_lists_segments_and_warnings():
-    table = views.prediction_table(prediction(Segment(1.0, 2.5, "red square"), warnings=("the sound ends early",)))
+    table = views.prediction_table(
+        prediction(Segment(1.0, 2.5, "red square", score=0.876), warnings=("the sound ends early",))
+    )
     assert table.splitlines() == [
         "clips/one.mp4  10.00 s  demo-1a2b3c4d-9f8e7d",
-        "  start   end  label",
-        "   1.00  2.50  red square",
+        "  start   end  score  label",
+        "   1.00  2.50   0.88  red square",
         "  warning: the sound ends early",
     ]
 
@@ -100,9 +102,9 @@ def test_the_table_lists_segments_and_warnings():
 def test_the_table_shows_texts_where_there_are_any():
     table = views.prediction_table(prediction(Segment(1.0, 2.5, "speech", "hello"), Segment(70.0, 75.0, "music")))
     assert table.splitlines()[1:] == [
-        "    start      end  label   text",
-        "     1.00     2.50  speech  hello",
-        "  1:10.00  1:15.00  music",
+        "    start      end  score  label   text",
+        "     1.00     2.50         speech  hello",
+        "  1:10.00  1:15.00         music",
     ]
 
 
@@ -127,8 +129,17 @@ def test_the_inspection_lists_every_grid_with_its_frames():
         "start": 0.0, "end": 2.0, "frame_seconds": [0.0, 0.5, 1.0], "second_per_grid": 1.0, "grid_seconds": [0.0, 1.0],
         "audio_tokens": 0, "video_tokens": 8, "prompt_tokens": 60,
     }  # fmt: skip
-    report = {"video": "a.mp4", "duration": 2.0, "fps": 30.0, "has_audio": False, "start_time": 0, "windows": [window]}
-    assert views.inspection_table(report).splitlines()[2:] == [
+    report = {
+        "video": "a.mp4",
+        "duration": 2.0,
+        "fps": 30.0,
+        "has_audio": False,
+        "prompt": "What?\nWhen?",
+        "windows": [window],
+    }
+    lines = views.inspection_table(report).splitlines()
+    assert lines[1] == "  asked: What? / When?"
+    assert lines[3:] == [
         "  grid    frames at  the model's clock",
         "     0  0.000 0.500              0.000",
         "     1        1.000              1.000",

@@ -42,7 +42,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
                 "end": _rounded(segment.end),
                 "label": segment.label,
                 "text": segment.text,
-                "score": segment.score,
+                "score": None if segment.score is None else round(segment.score, 4),
             }
             for segment in prediction.segments
         ],

@@ -53,9 +53,9 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
     """The segments of a video as lines of text, beside the true ones if these are known, and the warnings below."""
     lines = [f"{prediction.path}  {clock(prediction.duration)} s  {prediction.model_version}"]
     if truth is None:
-        header = ["start", "end", "label", "text"]
-        rows = [[clock(s.start), clock(s.end), s.label, s.text] for s in prediction.segments]
-        columns = 4 if any(s.text for s in prediction.segments) else 3
+        header = ["start", "end", "score", "label", "text"]
+        rows = [[clock(s.start), clock(s.end), _sure(s), s.label, s.text] for s in prediction.segments]
+        columns = 5 if any(s.text for s in prediction.segments) else 4
         rows = [row[:columns] for row in (header, *rows)]
     else:
         header = ["start", "end", "predicted", "start", "end", "true"]
@@ -101,6 +101,10 @@ def _agreement(predicted: Sequence[Segment], true: Sequence[Segment]) -> str:
     score, errors = event_f1(true, predicted), boundary_errors(true, predicted)
     words = f"{score.matched} of {len(true)} events found, F1 at IoU 0.5: {score.f1:.2f}"
     return f"{words}, start and end off by {statistics.median(errors):.2f} s (median)" if errors else words
+
+
+def _sure(segment: Segment) -> str:
+    return "" if segment.score is None else f"{segment.score:.2f}"
 
 
 def _cells(segment: Segment | None) -> list[str]:
