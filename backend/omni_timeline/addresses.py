@@ -32,7 +32,7 @@ NO_PROXIES = {"http": "", "https": ""}
 METADATA = (ipaddress.ip_address("168.63.129.16"),)
 
 
-class PublicAdapter(IPFilterAdapter):
+class PublicAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library has no types
     """Connects to public addresses only; raises `InvalidIPAddress` for the others.
 
     requests-hardened looks the name up, refuses what is private, link-local or a way around these, and connects to
