@@ -194,7 +194,7 @@ class Jobs:
         jobs = self._take(asked, owe and self._api is not None, hold=True)
         try:
             self._wait([job for job in jobs if job is not None], deadline)
-            stored = self._stored(jobs, arrived, deadline) if owe else {}
+            stored = self._stored(jobs, arrived, deadline) if owe and self._api is not None else {}
             with self._change:
                 return [self._answer(job, arrived, owe, stored) for job in jobs]
         finally:
@@ -309,8 +309,7 @@ class Jobs:
 
     def _is_stored(self, key: tuple[int, str]) -> bool:
         """Whether it is in Label Studio; where that is not known it is taken for stored, and looked for later."""
-        if self._api is None:
-            return False
+        assert self._api is not None
         try:
             return key[1] in self._api.versions(key[0])
         except DeliveryError:

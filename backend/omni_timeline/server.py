@@ -16,6 +16,7 @@ and 3 s whatever the model is doing.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 import logging
@@ -385,7 +386,7 @@ class Guard:
 
     def __init__(self, settings: Settings) -> None:
         user, password = settings.basic_auth_user, settings.basic_auth_password
-        self._credentials = None if user is None else (user.encode(), (password or "").encode())
+        self._credentials = None if user is None else f"{user}:{password}".encode()
         self._secret = settings.webhook_secret.encode() if settings.webhook_secret else None
         if self._credentials and self._secret is None and settings.prelabel_new_tasks:
             log.warning(
@@ -408,14 +409,15 @@ class Guard:
         return response
 
     def _are_right(self) -> bool:
-        assert self._credentials is not None
-        given = request.authorization
-        if given is None or given.type != "basic":
+        # Not by werkzeug's `request.authorization`, which raises on a header that is not ASCII (3.1).
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if self._credentials is None or scheme.lower() != "basic":
             return False
-        user, password = self._credentials
-        name = (given.username or "").encode("utf-8", "surrogatepass")
-        word = (given.password or "").encode("utf-8", "surrogatepass")
-        return hmac.compare_digest(name, user) & hmac.compare_digest(word, password)  # both, always
+        try:
+            words = base64.b64decode(given.strip().encode("latin-1", "replace"), validate=True)
+        except ValueError:
+            return False
+        return hmac.compare_digest(words, self._credentials)
 
 
 def status(service: Service) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""A model that answers by the name of the file, for tests of what is around it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from omni_timeline.errors import OmniTimelineError
+from omni_timeline.query import Prediction, Progress, Query
+from omni_timeline.segments import Segment
+
+SPEECH = Segment(1.0, 2.5, "Speech", "someone speaks", 0.9)
+CHECKPOINT = "scripted-1"
+
+
+@dataclass
+class ScriptedModel:
+    """As `Engine`, but for the model.
+
+    Attributes:
+        answers: by the name of the file; segments, or what is raised. Others have `SPEECH`.
+        gate: nothing is predicted before it is open.
+    """
+
+    answers: dict[str, tuple[Segment, ...] | Exception] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    state: Literal["loading", "ready", "failed"] = "ready"
+    error: OmniTimelineError | None = None
+    checkpoint_version: str | None = CHECKPOINT
+    description: str | None = "a script"
+    loads: int = 1
+    asked: list[str] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    closed: bool = False
+    _change: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def know(self, version: str | None = CHECKPOINT, error: OmniTimelineError | None = None) -> None:
+        """The end of loading."""
+        with self._change:
+            self.checkpoint_version, self.error = version, error
+            self.state = "failed" if error else "ready"
+            self._change.notify_all()
+
+    def wait_for_version(self, seconds: float) -> str | None:
+        with self._change:
+            self._change.wait_for(lambda: self.checkpoint_version is not None or self.error is not None, seconds)
+        return self.checkpoint_version
+
+    def predict(self, path: Path, query: Query, watch: Callable[[Progress], None] | None = None) -> Prediction:
+        self.asked.append(path.name)
+        self.queries.append(query)
+        self.gate.wait(30)
+        time.sleep(self.seconds)
+        if watch:
+            watch(Progress("windows", 1, 1))
+        answer = self.answers.get(path.name, (SPEECH,))
+        if isinstance(answer, Exception):
+            raise answer
+        assert self.checkpoint_version is not None
+        return Prediction(path, 30.0, answer, query.version(self.checkpoint_version), "", self.warnings, {"mended": 1})
+
+    def close(self) -> None:
+        self.closed = True
