@@ -15,6 +15,7 @@ from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
+from omni_timeline.server import project_query
 
 pytest.importorskip(
     "label_studio_ml",
@@ -47,9 +48,7 @@ def client(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
         from omni_timeline import label_studio_ml_adapter
 
         yield init_app(label_studio_ml_adapter.OmniTimeline).test_client()
-        if label_studio_ml_adapter._parts.cache_info().currsize:
-            _, engine, _ = label_studio_ml_adapter._parts()
-            engine.close()
+        label_studio_ml_adapter.service().close()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def version(client: FlaskClient) -> str:
 
 
 def test_the_version_is_that_of_the_projects_query(version: str, demo_model: OmniModel):
-    assert version == Query().for_project(LabelConfig.from_xml(LABEL_CONFIG)).version(demo_model.version)
+    assert version == project_query(Query(), LabelConfig.from_xml(LABEL_CONFIG)).version(demo_model.version)
 
 
 def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_nothing(
@@ -79,9 +78,9 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.text
     first, gone, second = answer.json["results"]
-    assert gone == {}
+    assert gone == []
     config = LabelConfig.from_xml(LABEL_CONFIG)
-    pipeline = Pipeline(demo_model, Query().for_project(config))
+    pipeline = Pipeline(demo_model, project_query(Query(), config))
     for entry, sample in zip((first, second), samples, strict=False):
         found = pipeline.predict(sample)
         assert entry["model_version"] == version

@@ -24,8 +24,8 @@ LAYERS = [
     {"engine", "cache", "journal", "measures", "openapi", "delivery"},
     {"jobs"},
     {"predictor"},
-    {"server", "label_studio_ml_adapter", "views", "page", "prelabel", "evaluate", "train"},
-    {"cli"},
+    {"server", "views", "page", "prelabel", "evaluate", "train"},
+    {"cli", "label_studio_ml_adapter"},
 ]
 
 # Heavy or far-reaching imports, and the only modules that may have them.
