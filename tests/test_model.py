@@ -331,6 +331,28 @@ class TestAnswers:
             assert not output.complete
             assert len(output.token_ids) == len(output.log_probabilities) == 3
 
+    def test_offsets_are_where_tokens_begin_in_the_text(self, tiny: OmniModel, inputs: ClipInputs) -> None:
+        """A character of three tokens is decoded once it is whole; until then they all begin where it does."""
+        tokenizer = tiny.processor.tokenizer
+        script = [*tokenizer("From 1.0, a猫 é.")["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")]
+        steps = iter(script)
+
+        def follow(_: Any, __: Any, logits: torch.Tensor) -> torch.Tensor:
+            logits[:, -1, next(steps)] = 50.0
+            return logits
+
+        hook = tiny.model.lm_head.register_forward_hook(follow)
+        output, _ = tiny.generate(inputs, max_new_tokens=100)
+        hook.remove()
+        assert output.text == "From 1.0, a猫 é."
+        assert len(output.token_ids) == len(output.numerals) == len(script) - 1
+        begins = {token: at for token, at in zip(output.token_ids, output.offsets, strict=True)}
+        for token in ("From", "1", ",", "Ġa"):
+            piece = tokenizer.convert_tokens_to_string([token])
+            assert output.text.index(piece) == begins[tokenizer.convert_tokens_to_ids(token)]
+        assert output.offsets[-1] == len(output.text) - 1
+        assert [at for at in output.offsets if at == 11] == [11] * 3
+
     def test_a_checkpoints_wish_to_sample_is_not_heard(
         self, copied: Path, tiny: OmniModel, inputs: ClipInputs, caplog: pytest.LogCaptureFixture
     ) -> None:
