@@ -35,7 +35,7 @@ LOADED = """(regions) => {
 }"""
 REGIONS = """() => window.Htx.annotationStore.selected.regions.map(region => ({
     id: region.cleanId,
-    frames: region.ranges.map(range => [range.start, range.end]),
+    frames: (region.ranges ?? []).map(range => [range.start, range.end]),
     labels: [...region.labels],
     score: region.score,
 }))"""

@@ -23,7 +23,7 @@ from .label_studio import LabelStudio
 
 pytestmark = pytest.mark.e2e
 
-TEXTS = ("A blue circle comes from the left and leaves at the bottom.", "", "A low hum.", "A red circle crosses.")
+TEXTS = ("A blue circle at the top left.", "", "The low tone again.", "A red circle.")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     drawn, unexplained, _, explained = suggested
     editor.select(0)
     [span] = suggested[drawn]["ranges"]
-    editor.show(span["start"] + 38)  # the timeline moves on by no more than it must, so the start is at its left
-    editor.show(span["start"] + 28)
+    editor.show(span["start"] + 38)
+    editor.show(span["start"] + 28)  # and back, so that the timeline shows more of what comes than of what was
     page.evaluate("window.Htx.annotationStore.selected.names.get('video').ref.current.setZoom(2)")
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)  # until it is drawn
@@ -128,3 +128,41 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     assert saved["parent_prediction"] == suggestion.prediction
     if os.environ.get("OMNI_TIMELINE_SCREENSHOT"):
         shutil.copy(picture, request.config.rootpath / "docs" / "images" / "label-studio.png")
+
+
+LABELS = '<Label value="Speech"/><Label value="Action"/>'
+CONFIGS = {
+    "timeline alone": f"""<View><Video name="video" value="$video"/>
+        <TimelineLabels name="events" toName="video">{LABELS}</TimelineLabels></View>""",
+    "several timelines": """<View><Video name="video" value="$video" frameRate="10"/>
+        <TimelineLabels name="said" toName="video"><Label value="Speech"/></TimelineLabels>
+        <TimelineLabels name="done" toName="video"><Label value="Action"/></TimelineLabels>
+        <TextArea name="text" toName="video" perRegion="true"/></View>""",
+    "audio": f"""<View><Video name="video" value="$video" sync="media"/>
+        <Labels name="events" toName="audio">{LABELS}</Labels><Audio name="audio" value="$video" sync="media"/>
+        <TextArea name="text" toName="audio" perRegion="true"/></View>""",
+}
+
+
+@pytest.mark.parametrize("xml", CONFIGS.values(), ids=CONFIGS)
+def test_a_suggestion_that_is_submitted_as_it_is_comes_back_as_it_was(
+    studio: LabelStudio, editor: Editor, sounding_video: Path, xml: str
+):
+    config = LabelConfig.from_xml(xml)
+    segments = [Segment(1.2, 3.4, "Speech", "hello", 0.9), Segment(2.5, 5.0, "Action", "", 0.6)]
+    duration = probe(sounding_video).duration
+    prediction = config.prediction(segments, duration=duration, task_data={}, model_version="m")
+    config.check(prediction, duration=duration, task_data={})
+    project = studio.create_project("As it is", xml)
+    task = studio.create_task(project, studio.upload(project, sounding_video))
+    studio.call("POST", "/api/predictions/", json={"task": task, **prediction})
+
+    editor.open(project, task, regions=len(segments))
+    labels = {region["id"]: region["labels"] for region in editor.regions()}
+    assert sorted(labels.values()) == [["Action"], ["Speech"]]
+    saved = editor.submit()
+
+    def kept(item: dict[str, Any]) -> dict[str, Any]:
+        return {key: item[key] for key in item if key not in ("origin", "original_length")}
+
+    assert [kept(item) for item in saved["result"]] == [kept(item) for item in prediction["result"]]

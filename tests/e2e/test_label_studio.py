@@ -6,8 +6,6 @@ Slow (about a minute), so they come once for the whole package; what can be test
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,21 +22,12 @@ from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 
 from .conftest import Backend
-from .label_studio import EMAIL, PASSWORD, LabelStudio
+from .label_studio import LabelStudio
 
 pytestmark = pytest.mark.e2e
 
 CLIPS = 3
 LABEL_FRAME = 1 / 25  # s; label_config.xml counts 25 a second
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass(frozen=True)
@@ -139,52 +128,3 @@ def test_label_studio_tells_its_user_what_is_wrong_with_a_labelling_config(studi
         LabelConfig.from_xml(config)
     answer = studio.connect(number, backend.url, expect=400)
     assert str(refusal.value)[:40].replace("<", "[").replace(">", "]") in json.dumps(answer)
-
-
-def test_an_annotator_sees_the_suggestions_on_the_timeline(
-    studio: LabelStudio, project: Project, tmp_path: Path, request: pytest.FixtureRequest
-):
-    """OMNI_TIMELINE_SCREENSHOT=1 keeps the picture for the README."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    expected = max(stored_segments(studio, project), key=len)
-    task = project.tasks[stored_segments(studio, project).index(expected)]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(f"{studio.url}/user/login/")
-        page.fill("input[name=email]", EMAIL)
-        page.fill("input[name=password]", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_load_state()
-        page.goto(f"{studio.url}/projects/{project.number}/data?task={task}")
-        page.wait_for_selector("video", state="attached", timeout=60_000)
-        page.wait_for_function("window.Htx?.annotationStore?.selected?.regions?.length > 0", timeout=60_000)
-        page.wait_for_function("document.querySelector('video')?.readyState >= 2", timeout=60_000)
-        page.wait_for_timeout(3_000)  # the editor goes to the first frame once more
-        page.evaluate(
-            """() => {  // for the picture: something happens on it, and one region's details are shown
-                const annotation = window.Htx.annotationStore.selected, [first] = annotation.regions;
-                annotation.selectArea(first);
-                const {start, end} = first.ranges[0];
-                annotation.names.get("video").setFrame(Math.round((start + end) / 2));
-            }"""
-        )
-        page.wait_for_timeout(3_000)  # until it is drawn
-        regions = page.evaluate(
-            """window.Htx.annotationStore.selected.regions.map(region => ({
-                ranges: region.ranges.map(range => [range.start, range.end]),
-                labels: region.labels,
-            }))"""
-        )
-        picture = tmp_path / "label-studio.png"
-        page.screenshot(path=picture)
-        browser.close()
-    assert len(regions) == len(expected)
-    assert sorted(label for region in regions for label in region["labels"]) == sorted(s.label for s in expected)
-    assert all(1 <= start <= end for region in regions for start, end in region["ranges"])
-    if os.environ.get("OMNI_TIMELINE_SCREENSHOT"):
-        shutil.copy(picture, request.config.rootpath / "docs" / "images" / "label-studio.png")
