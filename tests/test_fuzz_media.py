@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import struct
 import subprocess
 from collections import Counter
@@ -229,6 +230,15 @@ def test_a_list_of_times_that_asks_for_all_memory(films: dict[str, bytes], trial
     with pytest.raises(MediaError, match=r"times\.mp4"), trial.decoder.open(path) as video:
         video.clip()
     trial.assert_it_goes_on()
+
+
+@pytest.mark.parametrize("tag", [b"00:00:02\x0e003000000", b"00:00:infinity.0000", b"00:00:nan.000000000"])
+def test_a_duration_that_is_no_number(tag: bytes, films: dict[str, bytes], trial: Trial):
+    data, found = re.subn(rb"00:00:0\d\.\d{9}", tag[:18], films["vp8-vorbis.webm"])
+    assert found
+    trial.of("duration.webm", data, "DURATION")
+    with trial.decoder.open(trial.folder / "duration.webm") as video:
+        assert video.clip(frames=8).warnings == ()
 
 
 def test_sound_of_a_kind_there_is_none(trial: Trial):

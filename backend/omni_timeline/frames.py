@@ -10,6 +10,7 @@ Knows nothing of windows, sampling or models. Times are seconds after the first 
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -370,7 +371,7 @@ def _promise(container: Any, stream: Any, first: Any) -> tuple[float | None, boo
     if stream.duration:
         return float(stream.duration * stream.time_base), False
     tag = stream.metadata.get("DURATION", "")  # Matroska: when the stream ends, "00:00:30.033000000"
-    if tag.count(":") == 2:
+    if re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", tag, re.ASCII):
         hours, minutes, seconds = (float(part) for part in tag.split(":"))
         return 3600 * hours + 60 * minutes + seconds - start, False
     if container.duration:
