@@ -102,6 +102,7 @@ class Job:
         holders: requests that wait for it or are being answered.
         owed: whether Label Studio is to get it in any case.
         not_before: when it may be pushed, on time.monotonic's clock.
+        unclear_until: until when Label Studio may still be working on a push that it did not answer.
     """
 
     asked: Asked
@@ -114,6 +115,7 @@ class Job:
     owed: bool = False
     pushing: bool = False
     not_before: float = 0.0
+    unclear_until: float = 0.0
     retry_at: float = 0.0
     tries: int = 0
 
@@ -300,11 +302,11 @@ class Jobs:
             }
         stored = {}
         for key, until in recent.items():
-            stored[key] = self._is_stored(key)
-            if not stored[key] and until < deadline:
+            stored[key] = until > deadline or self._is_stored(key)  # without the time to see, it is pushed later
+            if not stored[key]:
                 with self._change:
                     self._change.wait_for(lambda: self._stopping, max(0.0, until - time.monotonic()))
-                stored[key] = self._is_stored(key)
+                stored[key] = self._stopping or self._is_stored(key)
         return stored
 
     def _is_stored(self, key: tuple[int, str]) -> bool:
@@ -324,7 +326,7 @@ class Jobs:
         if not owe or job.key is None:
             return job.entry
         delivered = self._delivered.get(job.key, -1.0)
-        if job.pushing or delivered >= arrived:
+        if job.pushing or delivered >= arrived or time.monotonic() < job.unclear_until:
             return None
         if self._api is not None and arrived < delivered + STORING_SECONDS and stored.get(job.key, True):
             return None
@@ -465,11 +467,12 @@ class Jobs:
         assert self._api is not None
         assert job.key is not None
         task, version = job.key
-        outcome, error = "", None
+        outcome, error, sent = "", None, False
         try:
             if version in self._api.versions(task):
                 outcome = "there"
             else:
+                sent = True
                 self._api.push(task, job.entry or {})
                 outcome = "pushed"
         except DeliveryError as refusal:
@@ -489,7 +492,7 @@ class Jobs:
         with self._change:
             now = time.monotonic()
             job.pushing = False
-            if outcome in ("pushed", "there"):
+            if sent or outcome == "there":  # also when it was refused with a 500: it may have been stored before
                 self._note_delivered(job.key)
             if outcome:
                 self._settle(job)
@@ -499,7 +502,9 @@ class Jobs:
                 self.trouble = str(error)
                 wait = max(self._pause, error.retry_after)
                 self._paused_until = now + wait
-                job.not_before = now + (UNCLEAR_SECONDS if error.kind == "unclear" else wait)
+                job.not_before = now + wait
+                if error.kind == "unclear":
+                    job.not_before = job.unclear_until = now + UNCLEAR_SECONDS
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._change.notify_all()
 
