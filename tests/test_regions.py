@@ -14,6 +14,7 @@ from omni_timeline.regions import LabelConfig, ProjectSettings
 from omni_timeline.segments import Segment
 
 FIXTURES = Path(__file__).parent / "fixtures" / "label-studio"
+MANUAL = Path(__file__).parents[1] / "docs" / "label-config.md"
 LABELS = '<Label value="Speech"/><Label value="Action"/><Label value="Scene Change"/>'
 
 
@@ -63,6 +64,12 @@ def test_the_config_that_the_readme_says_to_paste_is_understood():
         "description",
     )
     assert config.controls[0].frame_rate({}) == 25.0
+
+
+@pytest.mark.parametrize("xml", re.findall(r"```xml\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL))
+def test_the_examples_of_the_manual_are_served(xml):
+    assert LabelConfig.from_xml(xml).video_field == "video"
+    LabelInterface(xml).validate()  # raises where Label Studio would refuse it
 
 
 @pytest.mark.parametrize("request_file", ["predict_request_open_task.json", "predict_request_interactive_from_ui.json"])
@@ -226,9 +233,9 @@ def test_a_project_decides_by_attributes_of_its_control_tag(attributes, chosen, 
         ('model_frames="50.5"', "a whole number from 1 to 768"),
         ('model_frames="1e9"', "a whole number from 1 to 768"),
         ('model_frames="many"', "a whole number from 1 to 768"),
-        ('model_window_seconds="0"', 'a number of seconds, at least 1, or "whole"'),
-        ('model_window_seconds="30s"', 'a number of seconds, at least 1, or "whole"'),
-        ('model_window_seconds="Infinity"', 'a number of seconds, at least 1, or "whole"'),
+        ('model_window_seconds="1.9"', 'a number of seconds, at least 2, or "whole"'),
+        ('model_window_seconds="30s"', 'a number of seconds, at least 2, or "whole"'),
+        ('model_window_seconds="Infinity"', 'a number of seconds, at least 2, or "whole"'),
         ('model_score_threshold="1.01"', "a number from 0 to 1"),
         ('model_score_threshold="50%"', "a number from 0 to 1"),
         ('model_score_threshold="nan"', "a number from 0 to 1"),
@@ -249,15 +256,15 @@ def test_settings_on_several_control_tags_must_agree():
         LabelConfig.from_xml(xml.format("25"))
 
 
-def test_a_label_is_explained_by_its_hint_or_else_by_its_predicted_values():
+def test_a_label_is_explained_by_its_hint_or_else_by_its_other_names():
     config = LabelConfig.from_xml(
         config_xml(
             labels='<Label value="A" hint="a goal"/><Label value="B" predicted_values="foul, card"/>'
             '<Label value="C" predicted_values="x" hint="a corner"/><Label value="D"/>'
-            '<Label value="Long" alias="E" hint="h"/>'
+            '<Label value="Long" alias="E" hint="h"/><Label value="Free kick" alias="F" predicted_values="kick"/>'
         )
     )
-    assert config.hints == {"A": "a goal", "B": "foul, card", "C": "a corner", "E": "h"}
+    assert config.hints == {"A": "a goal", "B": "foul, card", "C": "a corner", "E": "h", "F": "Free kick, kick"}
 
 
 # --- Labels ----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name t
 LARGEST_FRAME = 2**53  # beyond it a number no longer counts single frames
 MOST_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
 MOST_CHARACTERS = 2_000_000  # in a labelling config; 5,000 labels take a quarter of it
-SHORTEST_WINDOW = 1.0  # s; thousands of windows of milliseconds would keep the model busy for days
+SHORTEST_WINDOW = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 NEEDS = '<TimelineLabels toName="video"> on a <Video>, or <Labels toName="audio"> on an <Audio>, with <Label> tags'
 
 
@@ -44,7 +44,7 @@ class Label:
     Attributes:
         value: what is stored: the alias where there is one.
         other_names: its value beside an alias, then those in `predicted_values`.
-        hint: what it means, from `hint` or else `predicted_values`; "" where the config says neither.
+        hint: what it means, from `hint` or else its other names; "" where the config says neither.
     """
 
     value: str
@@ -467,7 +467,7 @@ def _control(tag: _Tag, media: _Tag, text_area: str | None) -> Control:
         if value := child["alias"] or child["value"]:
             predicted = [name.strip() for name in child["predicted_values"].split(",") if name.strip()]
             others = tuple(name for name in (child["value"], *predicted) if name and name != value)
-            labels.setdefault(value, Label(value, others, child["hint"] or ", ".join(predicted)))
+            labels.setdefault(value, Label(value, others, child["hint"] or ", ".join(others)))
     if not labels:
         hint = f' (labels from the task\'s data, as in value="{tag["value"]}", cannot be read)' if tag["value"] else ""
         raise LabelConfigError(f'<{tag.written} name="{tag["name"]}"> needs <Label value="…"> tags in it{hint}.')
