@@ -1,6 +1,6 @@
 """Whether the scores mean anything: of the segments the demo checkpoint is sure of, are more right than of the others?
 
-    python benchmarks/confidence.py               # about 8 minutes on 2 cores
+    python benchmarks/confidence.py               # about 4 minutes on 2 cores
     python benchmarks/confidence.py --clips 60    # a quick look
 
 A segment is right when it overlaps a true event of its label by more than half (IoU > 0.5). The clips are made for
@@ -33,6 +33,7 @@ from omni_timeline.synthetic import LABELS, Scene, Shape, Tone, draw_scene, writ
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "confidence.png"
 FRAMES = (16, 24, 50)
 BINS = 10
+SEED = 8  # the rule was chosen among others on the clips of seed 7
 Event = TypeVar("Event", Shape, Tone)
 
 
@@ -105,9 +106,9 @@ def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]
     folder.mkdir(parents=True, exist_ok=True)
     judged, scores = [], []
     for number in range(count):
-        rng = np.random.default_rng((7, list(DIFFICULTIES).index(name), number))
+        rng = np.random.default_rng((SEED, list(DIFFICULTIES).index(name), number))
         scene = draw(rng, DIFFICULTIES[name], sound=bool(number % 2))
-        path = folder / f"{name}-{number}.mp4"
+        path = folder / f"{SEED}-{name}-{number}.mp4"
         if not path.exists():
             write_video(scene, path.with_name(f"unfinished-{path.name}"), fps=10).replace(path)
         clip = load_clip(path, frames=FRAMES[number % len(FRAMES)], resize=inputs.resize)
@@ -187,7 +188,7 @@ def draw_picture(results: dict[str, list[Judged]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=400, help="of each difficulty, every other with sound")
+    parser.add_argument("--clips", type=int, default=150, help="of each difficulty, every other with sound")
     count = parser.parse_args().clips
     model = OmniModel.load("demo")
     results, rows = {}, []

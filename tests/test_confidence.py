@@ -67,7 +67,8 @@ def test_what_is_certain_has_the_score_1():
     ],
 )
 def test_a_doubtful_digit_costs_by_how_far_it_would_move_the_segment(start: list, score: float) -> None:
-    assert scores(*line(*start)) == [pytest.approx(score)]
+    """`score` is what is left of the start; the end is certain, and both make a geometric mean."""
+    assert scores(*line(*start)) == [pytest.approx(math.sqrt(score))]
 
 
 def test_the_same_doubt_weighs_more_in_a_short_segment():
@@ -75,7 +76,7 @@ def test_the_same_doubt_weighs_more_in_a_short_segment():
     long = ["From", " ", "1", ".", doubt, " to", " ", "9", ".", "3", ",", " red", " square", "."]
     short = ["From", " ", "1", ".", doubt, " to", " ", "1", ".", "7", ",", " red", " square", "."]
     assert scores(*long) == [pytest.approx(1)]
-    assert scores(*short) == [pytest.approx(0.6)]
+    assert scores(*short) == [pytest.approx(math.sqrt(0.6))]
 
 
 def test_a_doubtful_label_costs_what_it_is_doubted():
@@ -104,7 +105,7 @@ def test_each_segment_has_the_score_of_its_own_line():
 
 def test_numbers_of_several_digits_in_one_token_count_as_written():
     tokens = line(("12", {"13": 0.25}), ".", "3")
-    assert scores(*tokens) == [pytest.approx(0.75)]
+    assert scores(*tokens) == [pytest.approx(math.sqrt(0.75))]
 
 
 def test_times_that_are_not_plain_numbers_are_scored_by_the_line():

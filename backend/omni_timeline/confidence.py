@@ -3,10 +3,11 @@
     From 12.3 to 17.8, red square.
          start   end   label
 
-The score is what the model thinks are the odds that the segment is right, in three parts that are multiplied: that it
-begins near `start`, that it ends near `end`, and that it is called that. Near is what hardly moves the segment: a
-model that wavers between 12.3 and 12.4 is as good as sure, and one that wavers between 12.3 and 22.3 is not, although
-both doubt one digit. docs/confidence.md shows what the score is worth.
+The score is what the model thinks are the odds that the segment is right: that it lies near there, times that it is
+called that. Near is what hardly moves the segment: a model that wavers between 12.3 and 12.4 is as good as sure, and
+one that wavers between 12.3 and 22.3 is not, although both doubt one digit. Of the odds of the start and of the end
+the geometric mean counts, for a model that doubts one mostly doubts both, for the same reason. docs/confidence.md
+shows what the score is worth, and what other rules are.
 
 Knows the text, where its tokens lie in it, and how sure the model was of each. Knows no video, no model and no torch.
 """
@@ -53,7 +54,8 @@ def _score(segment: Segment, span: tuple[int, int], output: Output) -> float:
     colon = output.text.find(":", end.end(), span[1])
     label = _tokens(output, end.end(), _before_full_stop(output.text, span[1]) if colon < 0 else colon)
     log_label = sum(output.log_probabilities[token] for token in label)
-    return min(1.0, _near(start, tolerance, output) * _near(end, tolerance, output) * math.exp(log_label))
+    times = math.sqrt(_near(start, tolerance, output) * _near(end, tolerance, output))
+    return min(1.0, times * math.exp(log_label))
 
 
 def _tokens(output: Output, begin: int, end: int) -> range:
