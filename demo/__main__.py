@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -29,6 +30,7 @@ import requests
 
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio, LabelStudioError, label_studio
 from demo.servers import ServerError, check_running, free_port, is_free, local_environ, running
+from omni_timeline.config import Settings
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.synthetic import draw_scene, write_video
 
@@ -65,7 +67,7 @@ def main() -> int:
         if arguments.detach:
             return _detached(folder)
         return _up(arguments, folder)
-    except (ServerError, LabelStudioError, OmniTimelineError) as error:
+    except (ServerError, LabelStudioError, OmniTimelineError, requests.RequestException) as error:
         say(f"The demo stops: {error}")
         return 1
 
@@ -271,15 +273,16 @@ def _long_clip(folder: Path) -> Path:
 def _backend(
     studio: LabelStudio, folder: Path, port: int, log: Path, waiting: Callable[[], None]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    environ = local_environ(
-        LABEL_STUDIO_URL=studio.url,
-        LABEL_STUDIO_API_KEY=studio.token,
-        MODEL="demo",
-        DEVICE="cpu",  # the demo checkpoint is quick everywhere
-        CACHE_DIR=str(folder / "cache"),
-    )
+    settings = dict.fromkeys((field.name.upper() for field in fields(Settings)), "")  # the defaults, whatever is set
+    settings |= {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": studio.token,
+        "DEVICE": "cpu",  # the demo checkpoint is quick everywhere
+        "CACHE_DIR": str(folder / "cache"),
+    }
+    environ = local_environ(**settings)
     command = [sys.executable, "-m", "omni_timeline", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with running("The backend", command, environ, log, f"http://127.0.0.1:{port}/versions", waiting=waiting) as process:
+    with running("The backend", command, environ, log, port, "/versions", waiting=waiting) as process:
         yield process
 
 

@@ -117,7 +117,7 @@ def label_studio(
     program = str(venv / "bin" / "label-studio")
     command = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", str(port)]
     log = folder / "label-studio.log"
-    with running("Label Studio", command, environ, log, f"{url}/health", waiting=waiting) as process:
+    with running("Label Studio", command, environ, log, port, "/health", waiting=waiting) as process:
         yield LocalLabelStudio(url, _kept_token(url, folder / "token"), log, process)
 
 
@@ -137,9 +137,12 @@ def _kept_token(url: str, file: Path) -> str:
 
 
 def personal_access_token(url: str) -> str:
-    """A new one, made as under Account & Settings."""
+    """A new one, made as under Account & Settings; an earlier one is revoked, since a user has one at a time."""
     with session_of(url) as session:
         headers = {"X-CSRFToken": session.cookies["csrftoken"], "Referer": url}
+        for earlier in session.get(f"{url}/api/token/", timeout=30).json():
+            revoked = {"refresh": earlier["token"]}
+            session.post(f"{url}/api/token/blacklist", json=revoked, headers=headers, timeout=30).raise_for_status()
         answer = session.post(f"{url}/api/token/", headers=headers, timeout=30)
         answer.raise_for_status()
         return str(answer.json()["token"])

@@ -22,6 +22,7 @@ START_SECONDS = 600.0  # Label Studio's first start makes its database: 21 s on 
 STOP_SECONDS = 15.0  # then it is killed: what a video in the model costs is not worth waiting for
 POLL_SECONDS = 0.2
 LAST_LINES = 15  # of a log, shown when its server ends
+LISTENING = "0A"  # TCP_LISTEN, in /proc/net/tcp
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -61,18 +62,20 @@ def running(
     command: Sequence[str | Path],
     environ: Mapping[str, str],
     log: Path,
+    port: int,
     health: str,
     *,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server from the moment on that the address `health` answers; ended, with its children, at the end.
+    """A server from when on it answers at `port` and the path `health`; ended, with its children, at the end.
 
     It is in a group of its own, so that Ctrl-C in a terminal reaches this process only, and ends when this process is
     killed. `waiting` is called now and then until it answers.
 
     Raises:
-        ServerError: it ended, or did not answer in time.
+        ServerError: it ended, did not answer in time, or another program answers in its place.
     """
+    url = f"http://127.0.0.1:{port}{health}"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -85,12 +88,14 @@ def running(
         )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(health):
+        while not _answers(url):
             check_running(name, process, log)
             if time.monotonic() > deadline:
-                raise ServerError(f"{name} does not answer at {health} after {START_SECONDS:.0f} s; see {log}")
+                raise ServerError(f"{name} does not answer at {url} after {START_SECONDS:.0f} s; see {log}")
             waiting()
             time.sleep(POLL_SECONDS)
+        if not _listens(process.pid, port):
+            raise ServerError(f"another program has taken port {port} while {name} started; try again.")
         yield process
     finally:
         _end(process)
@@ -116,6 +121,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _listens(session: int, port: int) -> bool:
+    """Whether a process of `session` listens on `port`; see proc_pid_net(5)."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == LISTENING and int(columns[1].rsplit(":", 1)[1], 16) == port:
+                sockets.add(f"socket:[{columns[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            if os.getsid(int(process.name)) == session and any(
+                str(descriptor.readlink()) in sockets for descriptor in (process / "fd").iterdir()
+            ):
+                return True
+    return False
 
 
 def _answers(url: str) -> bool:

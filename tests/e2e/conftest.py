@@ -53,7 +53,7 @@ def backend(
     conf = request.config.rootpath / "backend" / "gunicorn.conf.py"
     command = [sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.server:create_app()"]
     url, log = f"http://127.0.0.1:{port}", folder / "backend.log"
-    with running("the backend", command, environ, log, f"{url}/versions"):
+    with running("The backend", command, environ, log, port, "/versions"):
         _wait_until_ready(url, log)
         yield Backend(url, log)
 
