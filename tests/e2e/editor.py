@@ -33,6 +33,16 @@ LOADED = """(regions) => {
     return annotation?.regions?.length >= regions && video?.length > 1
         && document.querySelector("video")?.readyState >= 2;
 }"""
+# Resolves when a second has passed without the page making its editor anew, as it does once or twice while it loads.
+SETTLED = """async () => {
+    let before = null;
+    for (let same = 0; same < 20;) {
+        await new Promise(resolve => setTimeout(resolve, 50));
+        const now = document.querySelector("video");
+        same = now && now === before ? same + 1 : 0;
+        before = now;
+    }
+}"""
 REGIONS = """() => window.Htx.annotationStore.selected.regions.map(region => ({
     id: region.cleanId,
     frames: (region.ranges ?? []).map(range => [range.start, range.end]),
@@ -41,22 +51,25 @@ REGIONS = """() => window.Htx.annotationStore.selected.regions.map(region => ({
 }))"""
 # Resolves to the sixteen blocks of the picture on the screen, once it has come to rest on the frame: it is read from
 # the canvas that the annotator sees, with the picture in its middle. An editor that is still loading goes back to the
-# first frame, so it is told until it stays.
+# first frame, or is made anew, so it is told until it stays.
 SHOW = """async (frame) => {
-    const video = window.Htx.annotationStore.selected.names.get("video");
-    const element = document.querySelector("video"), canvas = document.querySelector("canvas");
-    const width = element.videoWidth * video.ref.current.zoom, height = element.videoHeight * video.ref.current.zoom;
-    const left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
-    const blocks = () => [...Array(16).keys()].map(bit => canvas.getContext("2d").getImageData(
-        left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0]);
+    const look = (video) => {
+        const element = document.querySelector("video"), canvas = document.querySelector("canvas");
+        if (!element || !canvas || !video?.ref?.current || element.seeking || video.frame !== frame) return null;
+        const width = element.videoWidth * video.ref.current.zoom, height = element.videoHeight * video.ref.current.zoom;
+        const left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
+        return [...Array(16).keys()].map(bit => canvas.getContext("2d").getImageData(
+            left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0] > 127);
+    };
     let before = "", same = 0;
-    for (let turn = 0; turn < 400; turn++) {
-        video.setFrame(frame);
+    for (let turn = 0; turn < 800; turn++) {
+        const video = window.Htx.annotationStore.selected?.names.get("video");
+        video?.setFrame(frame);
         await new Promise(resolve => setTimeout(resolve, 25));
-        const now = blocks(), key = now.map(grey => grey > 127).join();
-        same = video.frame === frame && !element.seeking && key === before ? same + 1 : 0;
+        const blocks = look(video), key = String(blocks);
+        same = blocks && key === before ? same + 1 : 0;
         before = key;
-        if (same === 6) return now;
+        if (same === 6) return blocks;
     }
     throw new Error(`the editor does not stay on frame ${frame}`);
 }"""
@@ -93,6 +106,7 @@ class Editor:
         """Go to the task and wait until its video and as many regions are there."""
         self.page.goto(f"{self._url}/projects/{project}/data?task={task}")
         self.page.wait_for_function(LOADED, arg=regions, timeout=LOADING_MS)
+        self.page.evaluate(SETTLED)
 
     def regions(self) -> list[dict[str, Any]]:
         """Id, frames, labels and score of every region, as the page has them."""
@@ -105,7 +119,7 @@ class Editor:
     def show(self, frame: int) -> int:
         """Go to a frame of the timeline; the number that the picture on the screen shows, if it is a ruler's."""
         blocks = self.page.evaluate(SHOW, frame)
-        return sum((grey > 127) << bit for bit, grey in enumerate(blocks))
+        return sum(white << bit for bit, white in enumerate(blocks))
 
     def select(self, number: int) -> None:
         """Click on a region in the list of regions; 0 is the first."""
