@@ -56,7 +56,7 @@ SHOW = """async (frame) => {
     const look = (video) => {
         const element = document.querySelector("video"), canvas = document.querySelector("canvas");
         if (!element || !canvas || !video?.ref?.current || element.seeking || video.frame !== frame) return null;
-        const width = element.videoWidth * video.ref.current.zoom, height = element.videoHeight * video.ref.current.zoom;
+        const zoom = video.ref.current.zoom, width = element.videoWidth * zoom, height = element.videoHeight * zoom;
         const left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
         return [...Array(16).keys()].map(bit => canvas.getContext("2d").getImageData(
             left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0] > 127);
