@@ -142,6 +142,7 @@ def _listens(session: int, port: int) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        answer = requests.get(url, timeout=5)
+        return answer.ok or answer.status_code == 401  # it is there, and wants a password
     except requests.RequestException:
         return False
