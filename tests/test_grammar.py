@@ -137,9 +137,12 @@ class TestLines:
         assert not takes(grammars, grammar, "From 1.0 to 2.0, red square: .")
         assert not takes(grammars, grammar, f"From 1.0 to 2.0, red square: {'a' * 241}.")
 
-    @pytest.mark.parametrize("labels", [(), ("Event",)])
-    def test_are_free_where_there_is_nothing_to_choose(self, grammars: Grammars, labels: tuple[str, ...]) -> None:
-        grammar = Grammar(labels, 10.0)
+    def test_have_the_only_label_where_there_is_one(self, grammars: Grammars) -> None:
+        assert takes(grammars, Grammar(("Applause",), 10.0), "From 1.0 to 2.0, Applause.")
+        assert not takes(grammars, Grammar(("Applause",), 10.0), "From 1.0 to 2.0, laughter.")
+
+    def test_are_free_where_there_is_nothing_to_choose(self, grammars: Grammars) -> None:
+        grammar = Grammar((), 10.0)
         assert takes(grammars, grammar, "From 1.0 to 2.0, 一只猫 jumps, twice.")
         assert not takes(grammars, grammar, "From 1.0 to 2.0,  .")
         assert not takes(grammars, grammar, "From 1.0 to 2.0, a\u2028b.")
@@ -276,7 +279,7 @@ CASES = [
     Grammar(SHAPES, 12.3, most_lines=3),
     Grammar(SHAPES, 47.96, descriptions=True, most_lines=2),
     Grammar((), 0.7, most_lines=2),
-    Grammar(("Event",), 600.0, descriptions=True, most_lines=2),
+    Grammar((), 600.0, descriptions=True, most_lines=2),
     Grammar(ADVERSARIAL, 48.0, most_lines=4),
     Grammar(tuple(f"label {number}" for number in range(200)), 48.0, most_lines=4),
 ]

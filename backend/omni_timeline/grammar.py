@@ -39,8 +39,8 @@ class Grammar:
     """What may be written about one clip.
 
     Attributes:
-        labels: those of the project. With two or more, each line has one of them; with none or one, which then stands
-            for everything, each line says in free words what happens.
+        labels: the only ones there are, of which each line has one. With none, each line says in free words what
+            happens.
         duration: seconds of the clip, as the model counts them.
         descriptions: whether words may follow the label. Then they may still be left out, so that a model that only
             names things is not made to talk.
@@ -66,7 +66,7 @@ class Grammar:
     @property
     def is_free(self) -> bool:
         """Whether the labels are the model's own words."""
-        return len(self.labels) < 2
+        return not self.labels
 
     @cached_property
     def spoken(self) -> Mapping[str, str]:
