@@ -1,0 +1,217 @@
+"""How quick the server's answers are whatever the model does, what the server costs, and whether its memory grows.
+
+    .venv/bin/python benchmarks/server.py
+
+Starts the server under gunicorn as in production, with the demo checkpoint, and asks /health and /setup as Label
+Studio does before everything: on a new connection each time. All of it on one machine, so the model and the asking
+compete with the server for its cores. Prints Markdown tables; five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from demo.servers import free_port, local_environ, running
+from omni_timeline.engine import Engine, Load
+from omni_timeline.query import Query
+from omni_timeline.regions import LabelConfig
+from omni_timeline.server import project_query
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
+CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
+PAUSE = 0.02  # s between two requests of the one who asks
+CALLERS = 8
+DEADLINE = 4.0  # s
+BATCH = 40  # tasks that keep the background busy
+
+numbers = count(1)
+
+
+class Asker:
+    """Asks one server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any, float]:
+        """Status, answer and seconds, on a new connection."""
+        began = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        seconds = time.perf_counter() - began
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(text) if is_json else None, seconds
+
+    def predict(self, videos: list[Path]) -> list[Any]:
+        """The results for these videos, each as a task of its own."""
+        tasks = [{"id": next(numbers), "data": {"video": f"/data/local-files/?d={video.name}"}} for video in videos]
+        status, answer, _ = self("POST", "/predict", {"tasks": tasks, "label_config": CONFIG, "project": "1.1"})
+        assert status == 200, answer
+        return list(answer["results"])
+
+
+def another(folder: Path, sample: str = "silent-12s") -> Path:
+    """A video that no server has seen: the same pictures, other bytes."""
+    words = str(next(numbers)).encode()
+    path = folder / f"{words.decode()}.mp4"
+    path.write_bytes((SAMPLES / f"{sample}.mp4").read_bytes() + (8 + len(words)).to_bytes(4, "big") + b"free" + words)
+    return path
+
+
+@contextmanager
+def server(folder: Path, name: str) -> Iterator[tuple[Asker, psutil.Process]]:
+    port = free_port()
+    environ = local_environ(
+        MODEL="demo", DEVICE="cpu", PORT=str(port), LOCAL_FILES_ROOT=str(folder), CACHE_DIR=str(folder / name),
+        PREDICT_DEADLINE_SECONDS=str(DEADLINE), LOG_LEVEL="ERROR", LABEL_STUDIO_URL="",
+    )  # fmt: skip
+    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "backend" / "gunicorn.conf.py")]
+    log = folder / f"{name}.log"
+    with running("The server", command, environ, log, port, "/versions") as process:
+        [worker] = psutil.Process(process.pid).children()
+        yield Asker(port), worker
+
+
+def asked_while(ask: Asker, busy: Callable[[], bool]) -> dict[str, list[float]]:
+    """Seconds of /health and /setup, asked in turns as long as something is going on."""
+    seconds: dict[str, list[float]] = {"/health": [], "/setup": []}
+    setup = {"schema": CONFIG, "project": "1.1", "hostname": "", "access_token": "", "extra_params": None}
+    while busy():
+        seconds["/health"].append(ask("GET", "/health")[2])
+        time.sleep(PAUSE)
+        seconds["/setup"].append(ask("POST", "/setup", setup)[2])
+        time.sleep(PAUSE)
+    return seconds
+
+
+def row(what: str, path: str, seconds: list[float]) -> str:
+    p50, p99 = statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
+    return f"| {what} | `{path}` | {len(seconds)} | {1e3 * p50:.0f} | {1e3 * p99:.0f} | {1e3 * max(seconds):.0f} |"
+
+
+def latency(folder: Path) -> None:
+    print("| while | | requests | p50 ms | p99 ms | max ms |\n|---|---|---:|---:|---:|---:|")
+    with server(folder, "latency") as (ask, _):
+        phases = [("the model loads", lambda: ask("GET", "/health")[1]["state"] == "loading")]
+        for what, busy in phases:
+            for path, seconds in asked_while(ask, busy).items():
+                print(row(what, path, seconds), flush=True)
+        idle = time.monotonic() + 5.0
+        for path, seconds in asked_while(ask, lambda: time.monotonic() < idle).items():
+            print(row("nothing is done", path, seconds), flush=True)
+        until = time.monotonic() + 30.0
+
+        def call() -> None:
+            while time.monotonic() < until:
+                ask.predict([another(folder)])
+
+        callers = [threading.Thread(target=call) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        for path, seconds in asked_while(ask, lambda: time.monotonic() < until).items():
+            print(row(f"{CALLERS} `/predict` run", path, seconds), flush=True)
+        for caller in callers:
+            caller.join()
+        ask.predict([another(folder) for _ in range(BATCH)])
+        until = time.monotonic() + 30.0
+        found = asked_while(ask, lambda: time.monotonic() < until and is_busy(ask))
+        for path, seconds in found.items():
+            print(row("a batch is finished in the background", path, seconds), flush=True)
+
+
+def is_busy(ask: Asker) -> bool:
+    counts = ask("GET", "/status.json")[1]["counts"]
+    return bool(counts["running"])
+
+
+def overhead(folder: Path, rounds: int) -> None:
+    """The same videos by the engine alone and by the server, in turns."""
+    query = project_query(Query(), LabelConfig.from_xml(CONFIG))
+    bare, served = [], []
+    engine = Engine(Load("demo", device="cpu"))
+    try:
+        engine.wait()
+        with server(folder, "overhead") as (ask, _):
+            while ask("GET", "/health")[1]["state"] == "loading":
+                time.sleep(0.2)
+            for number in range(rounds + 1):
+                video = another(folder)
+                began = time.perf_counter()
+                engine.predict(video, query)
+                middle = time.perf_counter()
+                [entry] = ask.predict([video])
+                assert entry, "slower than the deadline"
+                if number:  # the first ones are slower
+                    bare.append(middle - began)
+                    served.append(time.perf_counter() - middle)
+    finally:
+        engine.close()
+    more = 100 * (statistics.median(s / b for b, s in zip(bare, served, strict=True)) - 1)
+    print(
+        f"\n| a clip of 12 s, {rounds} times | s |\n|---|---:|\n| the engine alone | {statistics.median(bare):.3f} |"
+        f"\n| `/predict` | {statistics.median(served):.3f} |\n| overhead, median of pairs | {more:+.1f} % |"
+    )
+
+
+def memory(folder: Path, requests: int) -> None:
+    """Of the server's process, while it answers all kinds of requests."""
+    setup = {"schema": CONFIG, "project": "1.1"}
+    with server(folder, "memory") as (ask, worker):
+        while ask("GET", "/health")[1]["state"] == "loading":
+            time.sleep(0.2)
+        video = another(folder)
+        sizes = []
+        for number in range(requests + 1):
+            if number % 1000 == 0:
+                sizes.append((number, worker.memory_info().rss / 2**20))
+            kind = number % 5
+            if kind == 0:
+                ask.predict([video, folder / "missing.mp4"])
+            elif kind == 1:
+                ask("POST", "/setup", setup)
+            elif kind == 2:
+                ask("POST", "/webhook", {"action": "TASKS_CREATED", "tasks": [{"id": number}]})
+            else:
+                ask("GET", ("/", "/metrics", "/health", "/status.json")[number // 5 % 4])
+    print("\n| requests | server's memory, MiB |\n|---:|---:|")
+    for number, size in sizes:
+        print(f"| {number} | {size:.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="videos to measure the overhead with")
+    parser.add_argument("--requests", type=int, default=5000, help="requests to watch the memory over")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the small model gains nothing from more
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        latency(folder)
+        overhead(folder, arguments.rounds)
+        memory(folder, arguments.requests)
+
+
+if __name__ == "__main__":
+    main()
