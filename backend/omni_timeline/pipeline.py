@@ -112,7 +112,8 @@ class Pipeline:
             segments = merge(reports, free_words=not self.query.closed_labels)
             if self.query.refine:
                 segments = self._refined(video, segments, work)
-        kept = tuple(segment for segment in segments if (segment.score or 0.0) >= self.query.score_threshold)
+        least = self.query.score_threshold
+        kept = tuple(segment for segment in segments if segment.score is None or segment.score >= least)
         return Prediction(
             path=path,
             duration=duration,

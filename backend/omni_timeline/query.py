@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, get_args
 
 from omni_timeline.errors import OmniTimelineError, RequestError
 from omni_timeline.prompts import DEFAULT_PROMPT, Prompt, with_labels
-from omni_timeline.regions import LabelConfig
+from omni_timeline.regions import SHORTEST_WINDOW, LabelConfig
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import even_frame_count
 
@@ -24,7 +24,6 @@ Remap = Literal["real", "nominal", "rescale"]
 
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
-SHORTEST_WINDOW = 2.0  # s
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
 GENERIC_LABELS = ("event", "other", "unknown")  # a label of such a name says nothing: the words are in the text
 
