@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 from omni_timeline.cache import PredictionCache
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RequestError, UnreachableError
@@ -105,7 +106,10 @@ class Predictor:
             self._measures.tasks.labels("kept").inc()
             return kept
         report("waiting for the model")
-        found = self._model.predict(path, asked.query, lambda progress: report(_words(progress)))
+        try:
+            found = self._model.predict(path, asked.query, lambda progress: report(_words(progress)))
+        except MediaError as error:  # it names the file; a person knows the video by another name
+            raise MediaError(str(error).replace(path.name, _name(url))) from error
         if found.model_version != asked.version:
             raise LaterError("The checkpoint was changed meanwhile; the task is asked for again.")
         self._measures.tasks.labels("predicted").inc()
@@ -121,6 +125,15 @@ class Predictor:
             return self._cache.digest(path)
         except OSError as error:
             raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
+
+
+def _name(url: str) -> str:
+    """What a person calls the video: the last part of its address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return (parse_qs(parts.query).get("d", [""])[0] or parts.path).rstrip("/").rpartition("/")[2] or url
 
 
 def _words(progress: Progress) -> str:

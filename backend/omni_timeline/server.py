@@ -33,7 +33,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from omni_timeline import __version__
 from omni_timeline.addresses import AllowedHosts
@@ -53,7 +53,7 @@ from omni_timeline.regions import LabelConfig
 
 log = logging.getLogger(__name__)
 
-THREADS = 64  # requests at a time in the one worker; threads that wait cost next to nothing
+THREADS = 128  # requests at a time in the one worker; threads that wait cost next to nothing
 PREDICTING_THREADS = 24  # of them at most wait in /predict, so that /health and /setup always find one free
 MAX_BODY_BYTES = 64 * 1024 * 1024  # thousands of tasks with their annotations
 SLOW_CLIENT_SECONDS = 10.0  # s without a byte of a request that has begun
@@ -468,7 +468,7 @@ def _body() -> dict[str, Any]:
     """The request's JSON object."""
     try:
         body = json.loads(request.get_data(cache=False))
-    except OSError as error:
+    except (OSError, ClientDisconnected) as error:
         raise _SlowError("The rest of the request did not come.") from error
     except (ValueError, RecursionError) as error:
         raise RequestError("The request's body is not JSON.") from error
