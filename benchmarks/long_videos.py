@@ -13,6 +13,7 @@ seconds are those of predicting, in one run, one after the other. Prints a Markd
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import threading
 import time
@@ -28,7 +29,6 @@ from omni_timeline.query import Query
 from omni_timeline.synthetic import LABELS
 
 MINUTES = 10
-HOUR = 3600.0
 ASKED = Query(labels=LABELS)
 WAYS: tuple[tuple[str, Query], ...] = (
     ("windows of 48 s", ASKED),
@@ -78,7 +78,11 @@ def accuracy(model: OmniModel, count: int) -> None:
 
 def memory(model: OmniModel) -> None:
     """The most that this process and its decoder took while it predicted, above what it had with the model loaded."""
-    sample = long_video(HOUR, sound=True, seed=HELD_OUT, height=720, width=1280, fps=25)
+    minute = long_video(60.0, sound=True, seed=HELD_OUT, height=720, width=1280, fps=25)
+    path = minute.path.with_name("hour-720p.mp4")
+    if not path.exists():  # the same minute again and again
+        command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "59", "-i", minute.path, "-c", "copy", path]
+        subprocess.run(command, check=True)
     pipeline = Pipeline(model, ASKED)
     pipeline.predict(next(clips(1, sound=True)).path)  # what is set up at the first video
     process, peak, ended = psutil.Process(), [0], threading.Event()
@@ -98,12 +102,12 @@ def memory(model: OmniModel) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
-    score = event_f1(sample.events, pipeline.predict(sample.path).segments)
+    found = pipeline.predict(path)
+    spent = time.perf_counter() - began
     ended.set()
     watcher.join()
-    spent = time.perf_counter() - began
     above = (peak[0] - before) / 2**20
-    print(f"1 hour, 1280 x 720, with sound: {above:.0f} MiB above the loaded model, {spent:.0f} s, F1 {score.f1:.3f}")
+    print(f"{found.duration:.0f} s, 1280 x 720, with sound: {above:.0f} MiB above the loaded model, {spent:.0f} s")
 
 
 def main() -> None:
