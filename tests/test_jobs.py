@@ -427,6 +427,15 @@ def test_a_journal_where_nothing_can_be_written_costs_nothing_but_itself(tmp_pat
     jobs.stop()
 
 
+def test_one_process_at_a_time_works_on_what_is_owed(tmp_path: Path):
+    """While a server is reloaded two of them run; both would push the same."""
+    first, second = Journal(tmp_path / "journal.sqlite"), Journal(tmp_path / "journal.sqlite")
+    assert first.is_ours()
+    assert not second.is_ours()
+    first.close()
+    assert second.is_ours()
+
+
 def test_the_journal_is_for_its_owner_only(tmp_path: Path):
     Journal(tmp_path / "journal.sqlite")
     assert (tmp_path / "journal.sqlite").stat().st_mode & 0o077 == 0

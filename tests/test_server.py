@@ -544,6 +544,19 @@ def test_a_task_of_words_like_html_is_text_on_the_status_page(client: FlaskClien
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
 
+def test_a_config_that_cannot_be_served_is_on_the_status_page(client: FlaskClient):
+    client.post("/setup", json={"schema": "<View/>", "project": "7.1"})
+    [failure] = client.get("/status.json").json["failures"]
+    assert failure["project"] == "7"
+    assert "TimelineLabels" in failure["sentence"]
+    assert "project 7" in client.get("/").text
+
+
+def test_an_endless_address_does_not_make_an_endless_page(client: FlaskClient):
+    client.post("/predict", json=tasks("/data/" + "x" * 1_000_000))
+    assert len(client.get("/").data) < 20_000
+
+
 def test_no_task_data_is_in_the_log(client: FlaskClient, model: ScriptedModel, caplog: pytest.LogCaptureFixture):
     model.answers["b.mp4"] = MediaError("b.mp4 is not a video")
     request = tasks(local("a"), local("b"), "/data/hush-1.mp4", 7)

@@ -42,6 +42,7 @@ LATER_SECONDS = (5.0, 15.0, 60.0, 300.0, 600.0)  # s before a video is asked for
 MOST_BEGINNINGS = 3  # of a task whose work ends with the process
 REMEMBERED_SECONDS = 900.0  # s; longer than any request lasts
 SHOWN_PREDICTIONS, SHOWN_FAILURES = 20, 50
+LONGEST_SENTENCE = 1000  # characters; an address in it may be longer
 
 log = logging.getLogger(__name__)
 
@@ -411,7 +412,9 @@ class Jobs:
     def _finish(self, job: Job, state: State, entry: dict[str, Any] | None, sentence: str) -> None:
         asked, shown = job.asked, _shown(job.asked.task)
         if state == "done":
-            self._predictions.append(Shown(shown, asked.project, _words(entry or {}, time.monotonic() - job.began)))
+            made = Shown(shown, asked.project, _words(entry or {}, time.monotonic() - job.began))
+            with self._change:
+                self._predictions.append(made)
         elif state == "failed" or job.tries == 0:
             self.fail(shown, asked.project, sentence)
         if state == "failed":
@@ -512,6 +515,7 @@ class Jobs:
 
     def fail(self, task: str, project: str, sentence: str) -> None:
         """Remember that something went wrong."""
+        sentence = sentence if len(sentence) <= LONGEST_SENTENCE else f"{sentence[:LONGEST_SENTENCE]} …"
         failed = Failed(time.time(), task, project, sentence)
         with self._change:
             for other in [each for each in self._failures if (each.task, each.sentence) == (task, sentence)]:
@@ -544,7 +548,8 @@ class Jobs:
 
     def predictions(self) -> list[Shown]:
         """The last ones made, newest first."""
-        return list(reversed(self._predictions))
+        with self._change:
+            return list(reversed(self._predictions))
 
     def failures(self) -> list[Failed]:
         """The last ones, newest first."""

@@ -8,6 +8,7 @@ is damaged costs the memory of the past, not the service.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 KEPT_FAILURES = 100
 FILE_MODE = 0o600  # tasks' data are nobody else's business
@@ -80,6 +81,7 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._claim: IO[str] | None = None
         self.trouble: str | None = None
         try:
             self._connection = self._open()
@@ -168,9 +170,28 @@ class Journal:
         )
         return [Failed(*row) for row in rows or []]
 
-    def close(self) -> None:
-        """Let go of the file."""
+    def is_ours(self) -> bool:
+        """Whether no other process works on what is owed: one that is about to stop, or another server."""
         with self._lock:
+            if self._claim is None:
+                try:
+                    claim = self._path.with_suffix(".lock").open("w")
+                except OSError:
+                    return True  # nothing can be kept here
+                try:
+                    fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    claim.close()
+                    return False
+                self._claim = claim  # as long as the process lives
+            return True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            if self._claim is not None:
+                self._claim.close()
+                self._claim = None
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

@@ -59,7 +59,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024  # thousands of tasks with their annotations
 SLOW_CLIENT_SECONDS = 10.0  # s without a byte of a request that has begun
 VERSION_SECONDS = 0.05  # s that /setup waits for the checkpoint's version; Label Studio asks again by itself
 STOP_SECONDS = 8  # s for what is running when asked to stop: those who wait are answered at once
-KEPT_CONFIGS = 256  # that are not read again
+KEPT_CONFIGS = 32  # that are not read again; one may have two million characters
 SHOWN_PROJECTS = 20
 SECRET_HEADER = "X-Omni-Timeline-Secret"
 EVENTS = (
@@ -161,7 +161,8 @@ class Service:
         predictor = Predictor(model, fetcher, self.cache, self.measures)
         self.jobs = Jobs(predictor, self.journal, self.api, self.measures, most_waiting=PREDICTING_THREADS)
         self.measures.watch(lambda: model.state, self.jobs.counts)
-        self.projects: OrderedDict[str, Project] = OrderedDict()
+        self._projects: OrderedDict[str, Project] = OrderedDict()
+        self._lock = threading.Lock()
         self._closing = threading.Event()
         self.started = time.time()
         threading.Thread(target=self._restore, name="restore", daemon=True).start()
@@ -173,11 +174,7 @@ class Service:
             LabelConfigError: it has no place for a segment.
             ModelError: the version is not known within `seconds`, or there is no model.
         """
-        try:
-            config = read_config(xml)
-        except LabelConfigError as error:
-            self.jobs.fail("", project, str(error))
-            raise
+        config = self.config(xml, project)
         query = project_query(self.query, config)
         checkpoint = self.model.wait_for_version(seconds)
         if self.model.error is not None:
@@ -186,11 +183,29 @@ class Service:
             # With "model_version": null Label Studio would take every task for one without a prediction.
             raise ModelError("The model is still loading; try again in a moment.")
         version = query.version(checkpoint)
-        self.projects[project] = Project(project, version, query)
-        self.projects.move_to_end(project)
-        while len(self.projects) > SHOWN_PROJECTS:
-            self.projects.popitem(last=False)
+        with self._lock:
+            self._projects[project] = Project(project, version, query)
+            self._projects.move_to_end(project)
+            while len(self._projects) > SHOWN_PROJECTS:
+                self._projects.popitem(last=False)
         return config, query, version
+
+    def config(self, xml: str, project: str) -> LabelConfig:
+        """What a labelling config says; one that cannot be served is told of on the status page.
+
+        Raises:
+            LabelConfigError: it has no place for a segment.
+        """
+        try:
+            return read_config(xml)
+        except LabelConfigError as error:
+            self.jobs.fail("", project, str(error))
+            raise
+
+    def projects(self) -> list[Project]:
+        """Those that asked last, the last first."""
+        with self._lock:
+            return list(reversed(self._projects.values()))
 
     def predict(self, body: Mapping[str, Any]) -> list[Any]:
         """The results of a /predict request.
@@ -205,7 +220,7 @@ class Service:
         xml, project = _text(body, "label_config"), _project_number(body.get("project"))
         params = body.get("params")
         interactive = isinstance(params, dict) and bool(params.get("context"))
-        read_config(xml)  # a config that cannot be served is refused before the model is there
+        self.config(xml, project)  # one that cannot be served is refused before the model is there
         try:
             found = self.version(xml, project, self.settings.predict_deadline_seconds)
         except ModelError:
@@ -252,8 +267,8 @@ class Service:
 
     def _restore(self) -> None:
         """Take up again what was owed before the start, as soon as it can be said under which version."""
-        while self.model.wait_for_version(1.0) is None:
-            if self._closing.is_set() or self.model.error is not None:
+        while self.model.wait_for_version(1.0) is None or not self.journal.is_ours():
+            if self._closing.wait(0.5) or self.model.error is not None:
                 return
         self.jobs.restore(self._owed)
 
@@ -340,9 +355,9 @@ def create_app(settings: Settings | None = None, *, engine: Model | None = None)
 
     @app.get("/versions")
     def versions() -> dict[str, Any]:
-        known = [project.version for project in service.projects.values()]
+        known = [project.version for project in service.projects()]
         checkpoint = service.model.checkpoint_version
-        return {"versions": list(dict.fromkeys(reversed(known))) or ([checkpoint] if checkpoint else [])}
+        return {"versions": list(dict.fromkeys(known)) or ([checkpoint] if checkpoint else [])}
 
     @app.get("/")
     def page() -> Response:
@@ -455,7 +470,7 @@ def status(service: Service) -> dict[str, Any]:
                 "score_threshold": each.query.score_threshold,
                 "labels": list(each.query.labels),
             }
-            for each in reversed(list(service.projects.values()))
+            for each in service.projects()
         ],
     }
 
