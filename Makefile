@@ -43,8 +43,9 @@ demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: abou
 demo-samples: .venv/.installed-dev ## draw the bundled sample clips anew
 	$(BIN)/python training/demo_samples.py
 
-benchmarks: .venv/.installed-benchmarks ## measure every claim of the README: about an hour
-	@set -e; for script in decode pipeline demo_checkpoint remap remap_figure; do \
+benchmarks: .venv/.installed-benchmarks ## measure every claim of the README: some hours
+	@set -e; for script in decode pipeline demo_checkpoint remap remap_figure long_videos grammar \
+		confidence server; do \
 		echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py; done
 
 clean: ## remove what the commands above made, the environments too
