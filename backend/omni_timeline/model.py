@@ -348,5 +348,5 @@ def _flash_attention_obstacle(device: torch.device, dtype: torch.dtype) -> str |
     try:
         import flash_attn  # noqa: F401  # a build for another torch fails here, not at installation
     except ImportError as error:
-        return f"flash-attn cannot be imported ({first_line(error)}), `pip install 'omni-timeline[gpu]'` installs it"
+        return f"flash-attn cannot be imported ({first_line(error)}); the README, With a GPU, says how it is installed"
     return None
