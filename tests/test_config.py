@@ -71,6 +71,24 @@ def test_every_variable_is_in_the_operators_manual(request: pytest.FixtureReques
     assert not missing
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("whole", None), ("Whole", None), ("12.5", 12.5), ("", Settings().window_seconds)]
+)
+def test_a_window_is_a_number_of_seconds_or_the_whole_video(written: str, seconds: float | None):
+    assert Settings.from_env({"WINDOW_SECONDS": written}).window_seconds == seconds
+
+
+def test_switches_and_secrets():
+    given = {
+        "BASIC_AUTH_USER": "label-studio", "BASIC_AUTH_PASSWORD": "hush-1", "WEBHOOK_SECRET": "hush-2",
+        "PRELABEL_NEW_TASKS": "1", "REFINE": "yes", "CONSTRAINED": "0",
+    }  # fmt: skip
+    settings = Settings.from_env(given)
+    assert (settings.basic_auth_user, settings.basic_auth_password) == ("label-studio", "hush-1")
+    assert (settings.prelabel_new_tasks, settings.refine, settings.constrained) == (True, True, False)
+    assert "hush" not in repr(settings)
+
+
 def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()
@@ -87,6 +105,17 @@ def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Pa
         ("FRAMES", "2.5"),
         ("MAX_PIXELS", "-1"),
         ("MAX_NEW_TOKENS", "0"),
+        ("WINDOW_SECONDS", "1"),
+        ("WINDOW_SECONDS", "inf"),
+        ("WINDOW_SECONDS", "all"),
+        ("SCORE_THRESHOLD", "1.1"),
+        ("SCORE_THRESHOLD", "nan"),
+        ("REFINE", "maybe"),
+        ("CONSTRAINED", "2"),
+        ("PREDICTION_CACHE_BYTES", "-1"),
+        ("BASIC_AUTH_USER", "alone"),
+        ("BASIC_AUTH_PASSWORD", "alone"),
+        ("WEBHOOK_SECRET", "geheim-ß"),
         ("CACHE_BYTES", "-1"),
         ("MAX_VIDEO_BYTES", "4 GB"),
         ("PREDICT_DEADLINE_SECONDS", "0"),

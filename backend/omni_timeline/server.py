@@ -20,6 +20,7 @@ import base64
 import hmac
 import json
 import logging
+import queue
 import re
 import socket
 import struct
@@ -61,6 +62,8 @@ VERSION_SECONDS = 0.05  # s that /setup waits for the checkpoint's version; Labe
 STOP_SECONDS = 8  # s for what is running when asked to stop: those who wait are answered at once
 KEPT_CONFIGS = 32  # that are not read again; one may have two million characters
 SHOWN_PROJECTS = 20
+MOST_EVENTS = 1000  # of new tasks that wait to be looked at
+PRELABEL_PAUSES = (1.0, 5.0, 30.0)  # s before Label Studio is asked again
 SECRET_HEADER = "X-Omni-Timeline-Secret"
 EVENTS = (
     "ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_CREATED",
@@ -164,8 +167,10 @@ class Service:
         self._projects: OrderedDict[str, Project] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._created: queue.Queue[Mapping[str, Any]] = queue.Queue(MOST_EVENTS)
         self.started = time.time()
         threading.Thread(target=self._restore, name="restore", daemon=True).start()
+        threading.Thread(target=self._prelabel_created, name="prelabel", daemon=True).start()
 
     def version(self, xml: str, project: str, seconds: float) -> tuple[LabelConfig, Query, str]:
         """A project's config, what the model is asked for it, and the model version that makes.
@@ -239,7 +244,10 @@ class Service:
         self.measures.webhooks.labels(event if event in EVENTS else "other").inc()
         log.debug("Webhook: %s", event)
         if event == "TASKS_CREATED" and self.settings.prelabel_new_tasks and self.api is not None:
-            threading.Thread(target=self._prelabel, args=(body,), name="prelabel", daemon=True).start()
+            try:
+                self._created.put_nowait(body)
+            except queue.Full:
+                self.jobs.fail("", "", "Too many new tasks at a time: some have to be asked for in Label Studio.")
 
     def stop(self) -> None:
         """Answer those who wait; begin nothing more."""
@@ -275,21 +283,39 @@ class Service:
     def _owed(self, row: Owed) -> Asked:
         return Asked(row.task, row.project, row.data, row.config, *self.version(row.config, row.project, 0.0))
 
+    def _prelabel_created(self) -> None:
+        """Predict the tasks of TASKS_CREATED events, one event after the other."""
+        while True:
+            body = self._created.get()
+            for pause in (*PRELABEL_PAUSES, None):
+                try:
+                    self._prelabel(body)
+                    break
+                except (OmniTimelineError, DeliveryError) as error:
+                    if pause is None or self._closing.wait(pause):
+                        self.jobs.fail("", "", f"New tasks are not predicted by themselves: {error}")
+                        log.warning("New tasks are not predicted by themselves: %s", error)
+                        break
+                except Exception:  # this thread has to go on
+                    log.exception("New tasks are not predicted by themselves")
+                    break
+
     def _prelabel(self, body: Mapping[str, Any]) -> None:
-        """Predict the tasks of a TASKS_CREATED event."""
+        """Predict the tasks of one event.
+
+        Raises:
+            DeliveryError: Label Studio does not tell the project's config.
+            OmniTimelineError: it cannot be served.
+        """
         assert self.api is not None
         project, tasks = body.get("project"), body.get("tasks")
         number = project.get("id") if isinstance(project, dict) else project
         if type(number) is not int or not isinstance(tasks, list):
             return
-        try:
-            xml = self.api.label_config(number)
-            found = self.version(xml, str(number), self.settings.predict_deadline_seconds)
-            asked = [self._asked(task, str(number), xml, *found) for task in tasks]
-            self.jobs.owe(each for each in asked if each is not None)
-        except (OmniTimelineError, DeliveryError) as error:
-            self.jobs.fail("", str(number), f"New tasks could not be predicted: {error}")
-            log.warning("New tasks of project %d could not be predicted: %s", number, error)
+        xml = self.api.label_config(number)
+        found = self.version(xml, str(number), self.settings.predict_deadline_seconds)
+        asked = [self._asked(task, str(number), xml, *found) for task in tasks]
+        self.jobs.owe(each for each in asked if each is not None)
 
 
 def create_app(settings: Settings | None = None, *, engine: Model | None = None) -> Flask:
