@@ -515,6 +515,7 @@ class Jobs:
 
     def fail(self, task: str, project: str, sentence: str) -> None:
         """Remember that something went wrong."""
+        sentence = sentence.encode(errors="replace").decode()  # an address in it may hold halves of characters
         sentence = sentence if len(sentence) <= LONGEST_SENTENCE else f"{sentence[:LONGEST_SENTENCE]} …"
         failed = Failed(time.time(), task, project, sentence)
         with self._change:

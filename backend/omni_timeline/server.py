@@ -526,9 +526,18 @@ class _SlowError(OmniTimelineError):
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _is_text(value):
         raise RequestError(f'The request needs "{name}", the labelling config as text.')
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written down: JSON may hold halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _project_number(given: Any) -> str:
