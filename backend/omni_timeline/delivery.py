@@ -121,7 +121,7 @@ class LabelStudioApi:
             seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0
             raise DeliveryError("busy", f"Label Studio answers {status}. It is tried again.", seconds)
         if status == 404 or (status == 400 and _names_task(response)):
-            raise DeliveryError("gone", "The task is no longer in Label Studio.")
+            raise DeliveryError("gone", "It is no longer in Label Studio.")
         if status >= 400:
             raise DeliveryError(
                 "refused",

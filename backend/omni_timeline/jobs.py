@@ -227,9 +227,9 @@ class Jobs:
                 self.fail(str(row.task), row.project, str(error))
                 self._journal.cross_out(row.task, row.version)
                 continue
+            [job] = self._take([now], True, hold=False)
             if now.version != row.version:  # other settings: Label Studio would ask for it under the new version
                 self._journal.cross_out(row.task, row.version)
-            [job] = self._take([now], True, hold=False)
             if job is not None:
                 job.not_before = time.monotonic() + STORING_SECONDS
             restored += 1
@@ -303,7 +303,8 @@ class Jobs:
             }
         stored = {}
         for key, until in recent.items():
-            stored[key] = until > deadline or self._is_stored(key)  # without the time to see, it is pushed later
+            no_time = max(until, time.monotonic()) > deadline  # to see: it is pushed later
+            stored[key] = no_time or self._is_stored(key)
             if not stored[key]:
                 with self._change:
                     self._change.wait_for(lambda: self._stopping, max(0.0, until - time.monotonic()))

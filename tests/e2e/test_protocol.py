@@ -131,7 +131,7 @@ def test_new_tasks_are_predicted_when_label_studio_tells_of_them_and_knows_the_s
 
 @pytest.fixture(scope="module")
 def hurried(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(studio, tmp_path_factory.mktemp("hurried"), PREDICT_DEADLINE_SECONDS="1.5") as server:
+    with serving(studio, tmp_path_factory.mktemp("hurried"), PREDICT_DEADLINE_SECONDS="0.2") as server:
         yield server
 
 
@@ -146,7 +146,7 @@ def test_what_is_not_ready_by_the_deadline_comes_later_and_once(
     for thread in asking:
         thread.join()
     in_time = sum(stored(studio, batch.good))
-    assert in_time < 5
+    assert in_time < 10
     studio.retrieve_predictions(batch.project)  # somebody is impatient
     assert until(lambda: hurried.counts()["owed"] == 0)
     counts = stored(studio, [*batch.good, batch.corrupt, batch.missing])
@@ -155,6 +155,23 @@ def test_what_is_not_ready_by_the_deadline_comes_later_and_once(
     [connected] = studio.call("GET", f"/api/ml?project={batch.project}")
     versions = {studio.predictions(task)[0]["model_version"] for task in batch.good}
     assert versions == {connected["model_version"]}
+
+
+def test_a_task_that_is_deleted_meanwhile_is_dropped(
+    studio: LabelStudio, hurried: Server, label_config: str, samples: list[Path], tmp_path: Path
+):
+    project = studio.create_project("Deleted", label_config)
+    address = studio.upload(project, different(samples[0], 77, tmp_path))
+    task = studio.create_task(project, address)
+    studio.call("DELETE", f"/api/tasks/{task}/")
+    body = {
+        "tasks": [{"id": task, "data": {"video": address}}],
+        "label_config": label_config,
+        "project": f"{project}.1",
+    }
+    assert requests.post(f"{hurried.url}/predict", json=body, timeout=30).status_code == 200
+    assert until(lambda: hurried.counts()["owed"] == 0, 60)
+    assert "no longer" in hurried.failures()[str(task)]
 
 
 def test_it_stops_quickly_and_leaves_nothing_behind(
