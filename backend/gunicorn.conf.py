@@ -2,10 +2,11 @@
 
 from omni_timeline.config import Settings
 from omni_timeline.errors import RequestError
-from omni_timeline.server import gunicorn_options
+from omni_timeline.server import gunicorn_options, service_query
 
 try:
     settings = Settings.from_env()
+    service_query(settings)  # reads the prompt's file
 except RequestError as error:
     raise SystemExit(f"omni-timeline: {error}") from None
 

@@ -470,6 +470,8 @@ def status(service: Service) -> dict[str, Any]:
             "What is not ready when /predict answers is not brought to Label Studio, which has to ask again: set "
             "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY."
         )
+        if settings.prelabel_new_tasks:
+            notes.append("PRELABEL_NEW_TASKS has no effect without them.")
     if settings.basic_auth_user is None and settings.bind not in ("127.0.0.1", "localhost", "::1"):
         notes.append("Anybody who reaches this address may ask: set BASIC_AUTH_USER and BASIC_AUTH_PASSWORD.")
     return {
