@@ -39,8 +39,7 @@ SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
 CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
 PAUSE = 0.02  # s between two requests of the one who asks
 CALLERS = 8
-DEADLINE = 4.0  # s
-BATCH = 40  # tasks that keep the background busy
+BATCH = 300  # tasks that keep the background busy
 
 numbers = count(1)
 
@@ -81,11 +80,11 @@ def another(folder: Path, sample: str = "silent-12s") -> Path:
 
 
 @contextmanager
-def server(folder: Path, name: str) -> Iterator[tuple[Asker, psutil.Process]]:
+def server(folder: Path, name: str, deadline: float = 60.0) -> Iterator[tuple[Asker, psutil.Process]]:
     port = free_port()
     environ = local_environ(
         MODEL="demo", DEVICE="cpu", PORT=str(port), LOCAL_FILES_ROOT=str(folder), CACHE_DIR=str(folder / name),
-        PREDICT_DEADLINE_SECONDS=str(DEADLINE), LOG_LEVEL="ERROR", LABEL_STUDIO_URL="",
+        PREDICT_DEADLINE_SECONDS=str(deadline), LOG_LEVEL="ERROR", LABEL_STUDIO_URL="",
     )  # fmt: skip
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "backend" / "gunicorn.conf.py")]
     log = folder / f"{name}.log"
@@ -113,11 +112,9 @@ def row(what: str, path: str, seconds: list[float]) -> str:
 
 def latency(folder: Path) -> None:
     print("| while | | requests | p50 ms | p99 ms | max ms |\n|---|---|---:|---:|---:|---:|")
-    with server(folder, "latency") as (ask, _):
-        phases = [("the model loads", lambda: ask("GET", "/health")[1]["state"] == "loading")]
-        for what, busy in phases:
-            for path, seconds in asked_while(ask, busy).items():
-                print(row(what, path, seconds), flush=True)
+    with server(folder, "latency", 1.0) as (ask, _):
+        for path, seconds in asked_while(ask, lambda: ask("GET", "/health")[1]["state"] == "loading").items():
+            print(row("the model loads", path, seconds), flush=True)
         idle = time.monotonic() + 5.0
         for path, seconds in asked_while(ask, lambda: time.monotonic() < idle).items():
             print(row("nothing is done", path, seconds), flush=True)
