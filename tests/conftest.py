@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,19 @@ import pytest
 import omni_timeline
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most tests need none of it
+    from playwright.sync_api import Browser
+
     from omni_timeline.model import OmniModel
 
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SAMPLES = Path(omni_timeline.__file__).parent / "demo" / "samples"
 
 
@@ -33,6 +46,20 @@ def demo_model() -> OmniModel:
     from omni_timeline.model import OmniModel
 
     return OmniModel.load("demo", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium that nobody sees. One for all tests: Playwright runs once in a process."""
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.fail("There is no chromium on this machine. On Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

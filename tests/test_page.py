@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from omni_timeline.cli import main
 from omni_timeline.page import embedded_size, page
@@ -23,16 +23,6 @@ HARM = "</script><script>document.title='harmed'</script><img src=x onerror=\"do
 FRAME_RATE = 10.0  # of the clips that are drawn here
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from .editor import Editor, chromium
+from .editor import WINDOW, Editor
 from .label_studio import LabelStudio, free_port, label_studio, local_environ, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 LOADING_SECONDS = 600.0  # 6 s on a machine with nothing else to do
 
@@ -69,10 +72,8 @@ def _wait_until_ready(url: str, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def editor(studio: LabelStudio) -> Iterator[Editor]:
+def editor(browser: Browser, studio: LabelStudio) -> Iterator[Editor]:
     """The labelling page, signed in."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("there is no chromium on this machine: apt-get install chromium")
-    with chromium(executable) as page:
-        yield Editor(page, studio)
+    page = browser.new_page(viewport=WINDOW)
+    yield Editor(page, studio)
+    page.close()

@@ -6,8 +6,6 @@ keyboard only, but for going to a frame: the page has no other way there than pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .label_studio import EMAIL, PASSWORD, LabelStudio
@@ -18,15 +16,6 @@ if TYPE_CHECKING:
 WINDOW = {"width": 1440, "height": 900}
 LOADING_MS = 60_000  # 2 s on a machine with nothing else to do
 FRAME_PIXELS = 16  # each frame's width on the timeline; a constant of the editor (1.23.2)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 LOADED = """(regions) => {
     const annotation = window.Htx?.annotationStore?.selected, video = annotation?.names?.get("video");
@@ -73,17 +62,6 @@ SHOW = """async (frame) => {
     }
     throw new Error(`the editor does not stay on frame ${frame}`);
 }"""
-
-
-@contextmanager
-def chromium(executable: str) -> Iterator[Page]:
-    """A page of a browser that nobody sees."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser.new_page(viewport=WINDOW)
-        browser.close()
 
 
 class Editor:
