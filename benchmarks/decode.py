@@ -104,10 +104,11 @@ def read_ours_silent(path: Path, count: int) -> Measurement:
 
 
 def read_ours_full(path: Path, count: int) -> Measurement:
+    from omni_timeline.container import DecodeLimits
     from omni_timeline.frames import index_by_demuxing, read_frames
 
     watch = Stopwatch()
-    for _, frame in read_frames(index_by_demuxing(path), wanted(path, count)):
+    for _, frame in read_frames(index_by_demuxing(path, DecodeLimits()), wanted(path, count)):
         watch.see(frame.to_ndarray(format="rgb24").data)
     return watch.measurement()
 

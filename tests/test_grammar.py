@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llguidance import LLMatcher
 from transformers import AutoTokenizer
 
 from benchmarks.qwen_vocabulary import VOCABULARY, qwen_tokenizer, random_model
@@ -63,6 +64,20 @@ def takes(grammars: Grammars, grammar: Grammar, text: str) -> bool:
     matcher = grammars.matcher(grammar.text)
     tokens = [token for character in text for token in grammars.tokenizer.tokenize_bytes(character.encode())]
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+@pytest.mark.parametrize("labels", [(), SHAPES])
+def test_deciding_on_many_tokens_at_once_allows_the_same_ones(qwen_grammars: Grammars, labels: tuple[str, ...]) -> None:
+    grammar = Grammar(labels, 48.0, descriptions=True)
+    label = labels[0] if labels else "somebody sits down. \u732b naps " + "x" * 40  # up to where it must end
+    text = f"From 3.2 to 7.8, {label}: he reads, slowly.\nFrom 8.0 to 9.5, {label}."
+    matchers = [LLMatcher(tokenizer, grammar.text) for tokenizer in (
+        qwen_grammars.tokenizer, qwen_grammars.tokenizer.with_slices([])
+    )]  # fmt: skip
+    for token in qwen_grammars.tokenizer.tokenize_str(text):
+        at_once, one_by_one = [matcher.compute_bitmask() for matcher in matchers]
+        assert at_once == one_by_one
+        assert all(matcher.consume_token(token) for matcher in matchers)
 
 
 class TestTimes:

@@ -126,7 +126,7 @@ def _check_file(path: Path, limits: DecodeLimits) -> None:
     if path.is_dir():
         raise MediaError(f"{name} is a directory; give the path of a video file.")
     if not path.exists():
-        raise MediaError(f"{name} does not exist; check the path of the video ({path}).")
+        raise MediaError(f"{name} does not exist; check the path of the video.")
     if not path.is_file():
         raise MediaError(f"{name} is not a regular file; give the path of a video file.")
     size = path.stat().st_size

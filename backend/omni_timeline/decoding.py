@@ -22,6 +22,10 @@ from transformers import LogitsProcessor
 from omni_timeline.errors import ModelError
 
 NUMERALS = "0123456789."  # what times are written with
+# Tokens of nothing but these characters are decided on all at once where a grammar has free words and room for as many;
+# llguidance looks at all others one by one. They only have to be allowed there (see `grammar`) for this to be of use.
+_PLAIN = r"[^:.\x00-\x1f\x7f-\x9f\u2028\u2029]"
+PLAIN_TOKENS = [rf"{_PLAIN}{{1,10}}", rf"{_PLAIN}{{1,30}}"]
 KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
 
 
@@ -71,7 +75,9 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int, end_ids: Sequence[int]) -> None:
         self.end_ids = tuple(end_ids)
         self.vocabulary = vocabulary
-        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(end_ids))
+        self.tokenizer = llguidance.hf.from_tokenizer(
+            tokenizer, n_vocab=vocabulary, eos_token=list(end_ids), slices=PLAIN_TOKENS
+        )
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -183,7 +183,7 @@ class Fetcher:
         return path
 
     def _unwritable(self, error: OSError) -> FetchError:
-        return FetchError(f"CACHE_DIR {self._cache_dir} cannot be written: {error.strerror}.")
+        return FetchError(f"CACHE_DIR cannot be written: {error.strerror}.")
 
     def _make_room(self, keep: Path) -> None:
         """Remove the files used longest ago until the folder fits its limit, and what a killed process left."""
