@@ -23,7 +23,7 @@ from demo_clips import clips, table
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media import load_clip
-from omni_timeline.metrics import event_f1, pool
+from omni_timeline.metrics import Score, event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.segments import parse_segments
 from omni_timeline.synthetic import LABELS
@@ -94,7 +94,7 @@ def demo(count: int) -> str:
     rows = []
     for kind, sound in (("silent", False), ("with sound", True)):
         seconds = {"without": 0.0, "with": 0.0, "first": 0.0}
-        scores: dict[str, list] = {"without": [], "with": []}
+        scores: dict[str, list[Score]] = {"without": [], "with": []}
         same = 0
         samples = list(clips(count, sound=sound))
         for sample in samples:

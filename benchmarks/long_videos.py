@@ -81,7 +81,7 @@ def memory(model: OmniModel) -> None:
     minute = long_video(60.0, sound=True, seed=HELD_OUT, height=720, width=1280, fps=25)
     path = minute.path.with_name("hour-720p.mp4")
     if not path.exists():  # the same minute again and again
-        command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "59", "-i", minute.path, "-c", "copy", path]
+        command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "59", "-i", str(minute.path), "-c", "copy", str(path)]
         subprocess.run(command, check=True)
     pipeline = Pipeline(model, ASKED)
     pipeline.predict(next(clips(1, sound=True)).path)  # what is set up at the first video

@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="draw the table to this PNG")
     arguments = parser.parse_args()
     model = OmniModel.load(arguments.model, hub=arguments.hub, device=arguments.device)
-    rows, bars = [], {}
+    rows: list[list[str]] = []
+    bars: dict[tuple[bool, str], list[float]] = {}
     for sounding in (False, True):
         samples = list(clips(arguments.clips, sound=sounding))
         for remap in get_args(Remap):
