@@ -106,7 +106,7 @@ def asked_while(ask: Asker, busy: Callable[[], bool]) -> dict[str, list[float]]:
 
 
 def row(what: str, path: str, seconds: list[float]) -> str:
-    p50, p99 = statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
+    p50, p99 = statistics.median(seconds), statistics.quantiles(seconds, n=100, method="inclusive")[98]
     return f"| {what} | `{path}` | {len(seconds)} | {1e3 * p50:.0f} | {1e3 * p99:.0f} | {1e3 * max(seconds):.0f} |"
 
 

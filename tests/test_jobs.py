@@ -36,6 +36,7 @@ SPEED = 50
 
 @pytest.fixture(autouse=True)
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits are as many times shorter as SPEED says; their order and proportions stay."""
     speed = getattr(request, "param", SPEED)
     for name in ("STORING_SECONDS", "LOOK_SECONDS", "UNCLEAR_SECONDS", "FIRST_PAUSE", "LONGEST_PAUSE"):
         monkeypatch.setattr(jobs_module, name, getattr(jobs_module, name) / speed)

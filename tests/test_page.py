@@ -18,7 +18,6 @@ from omni_timeline.page import embedded_size, page
 from omni_timeline.query import Prediction
 from omni_timeline.segments import Segment
 
-CHROMIUM = shutil.which("chromium")
 HARM = "</script><script>document.title='harmed'</script><img src=x onerror=\"document.title='harmed'\"><!--<script>"
 FRAME_RATE = 10.0  # of the clips that are drawn here
 
