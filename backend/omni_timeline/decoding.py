@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import llguidance.hf
-import llguidance.numpy
-import numpy as np
 import torch
 from llguidance import LLMatcher
 from torch import Tensor
@@ -33,22 +31,27 @@ class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
     """Notes the model's log-probability of each token that `generate` chooses, and of each numeral beside it.
 
     Each step is told of the choice by the next one's sequence, so that these few scores are kept of a step, not all
-    152 thousand of each row. Has to be the first of the processors: those behind it change the scores in place.
+    152 thousand of each row. A grammar is followed only then, for it changes the scores in place.
+
+    Args:
+        numeral_ids: the tokens of NUMERALS.
+        following: what the answers are held to, or None.
     """
 
-    def __init__(self, numeral_ids: Sequence[int]) -> None:
+    def __init__(self, numeral_ids: Sequence[int], following: Following | None = None) -> None:
+        self._following = following
         self._numeral_ids = torch.tensor(numeral_ids, dtype=torch.long)
         self._chosen: list[Tensor] = []
         self._numerals: list[Tensor] = []
         self._latest: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The scores as they are."""
+        """The scores, and -inf for what a grammar forbids."""
         self._note(input_ids)
         self._latest = scores.float().log_softmax(-1)
         self._numeral_ids = self._numeral_ids.to(scores.device)
         self._numerals.append(self._latest[:, self._numeral_ids])
-        return scores
+        return scores if self._following is None else self._following(input_ids, scores)
 
     def of(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
         """For the finished sequences: rows × new tokens, and rows × new tokens × numerals."""
@@ -97,7 +100,7 @@ class Grammars:
             return compiled.deep_copy()
 
 
-class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+class Following:
     """Leaves each row of a batch only the tokens that its grammar allows next; made anew for each `generate`.
 
     Attributes:
@@ -107,11 +110,9 @@ class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
     def __init__(self, matchers: Sequence[LLMatcher], end_ids: Sequence[int], vocabulary: int) -> None:
         self._matchers = matchers
         self._end_ids = frozenset(end_ids)
-        self._vocabulary = vocabulary
-        self._allowed = llguidance.numpy.allocate_token_bitmask(len(matchers), vocabulary)  # a bit for each token
-        ends = np.zeros(32 * self._allowed.shape[1], np.uint8)
-        ends[list(end_ids)] = 1
-        self._ends = np.packbits(ends, bitorder="little").view(np.int32)
+        self._ends = bytearray(vocabulary)
+        for token_id in end_ids:
+            self._ends[token_id] = 1
         self._ended = [False] * len(matchers)
         self._length = -1  # tokens that the matchers have seen; the first call brings the prompt alone
         self.whole = [0] * len(matchers)
@@ -119,14 +120,12 @@ class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores, and -inf for what is not allowed."""
         self.note(input_ids)
-        for row, matcher in enumerate(self._matchers):
-            if self._ended[row] or matcher.is_stopped():
-                self._allowed[row] = self._ends  # a row that is done waits for the others
-            else:
-                llguidance.numpy.fill_next_token_bitmask(matcher, self._allowed, row)
-        bits = (~self._allowed).view(np.uint8)
-        forbidden = np.unpackbits(bits, axis=1, count=self._vocabulary, bitorder="little").view(bool)
-        return scores.masked_fill_(torch.from_numpy(forbidden).to(scores.device), -torch.inf)
+        allowed = [  # a byte for each token, 0 where it may not follow; a row that is done waits for the others
+            self._ends if ended or matcher.is_stopped() else matcher.compute_logit_bias()
+            for ended, matcher in zip(self._ended, self._matchers, strict=True)
+        ]
+        forbidden = torch.frombuffer(bytearray().join(allowed), dtype=torch.uint8).view(len(allowed), -1) == 0
+        return scores.masked_fill_(forbidden.to(scores.device), -torch.inf)
 
     def note(self, sequences: Tensor) -> None:
         """Takes the latest token of each row to its matcher; to be called once more when `generate` is done."""
@@ -137,8 +136,7 @@ class Following(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
             if self._ended[row] or token_id in self._end_ids:
                 self._ended[row] = True
                 continue
-            matcher.consume_token(token_id)
-            if matcher.is_error():
+            if not matcher.consume_token(token_id):
                 raise ModelError(f"The answer cannot be held to its grammar: {matcher.get_error()}")
             if matcher.is_accepting():
                 self.whole[row] = self._length

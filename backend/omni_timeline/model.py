@@ -175,18 +175,16 @@ class OmniModel:
         device = self.model.device
         on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
         rows, prompt_length = on_device["input_ids"].shape
-        own_scores = OwnScores(self._numeral_ids)
-        processors = LogitsProcessorList([own_scores])
         following = None
         if grammars is not None:
             if len(grammars) != rows:
                 raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
             matchers = [self.grammars.matcher(grammar.text) for grammar in grammars]
             following = Following(matchers, self._end_ids, self._vocabulary_size)
-            processors.append(following)
+        own_scores = OwnScores(self._numeral_ids, following)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
             sequences: Tensor = self.model.generate(
-                **on_device, max_new_tokens=max_new_tokens, logits_processor=processors
+                **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
             )
         chosen, numerals = own_scores.of(sequences)
         if following is not None:
