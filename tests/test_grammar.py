@@ -10,14 +10,15 @@ import unicodedata
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLParserLimits
 from transformers import AutoTokenizer
 
 from benchmarks.qwen_vocabulary import VOCABULARY, qwen_tokenizer, random_model
 from omni_timeline.checkpoint import DEMO_FOLDER
-from omni_timeline.decoding import NUMERALS, Grammars
+from omni_timeline.decoding import NUMERALS, Following, Grammars
 from omni_timeline.errors import ModelError
 from omni_timeline.grammar import LONGEST_CLIP, Grammar
 from omni_timeline.inputs import RealTimeInputs
@@ -78,6 +79,15 @@ def test_deciding_on_many_tokens_at_once_allows_the_same_ones(qwen_grammars: Gra
         at_once, one_by_one = [matcher.compute_bitmask() for matcher in matchers]
         assert at_once == one_by_one
         assert all(matcher.consume_token(token) for matcher in matchers)
+
+
+def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: Grammars) -> None:
+    ambiguous = 'start: many\nmany: many many | "x" | "xx" | "xxx" | ""'
+    limits = LLParserLimits(step_max_items=5, max_items_in_row=5)
+    vocabulary, end_ids = demo_grammars.vocabulary, demo_grammars.end_ids
+    following = Following([LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)], end_ids, vocabulary)
+    with pytest.raises(ModelError, match=r"cannot be held to its grammar: .*Too many items.*lexemes$"):
+        following.hold(torch.zeros(1, vocabulary))
 
 
 class TestTimes:

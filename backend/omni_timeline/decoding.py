@@ -51,7 +51,7 @@ class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         self._latest = scores.float().log_softmax(-1)
         self._numeral_ids = self._numeral_ids.to(scores.device)
         self._numerals.append(self._latest[:, self._numeral_ids])
-        return scores if self._following is None else self._following(input_ids, scores)
+        return scores if self._following is None else self._following.hold(scores)
 
     def of(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
         """For the finished sequences: rows × new tokens, and rows × new tokens × numerals."""
@@ -59,8 +59,11 @@ class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         return torch.stack(self._chosen, dim=1), torch.stack(self._numerals, dim=1)
 
     def _note(self, sequences: Tensor) -> None:
-        if self._latest is not None:
-            self._chosen.append(self._latest.gather(1, sequences[:, -1:]).squeeze(1))
+        if self._latest is None:  # nothing is chosen yet: the first step brings the prompt alone
+            return
+        self._chosen.append(self._latest.gather(1, sequences[:, -1:]).squeeze(1))
+        if self._following is not None:
+            self._following.note(sequences[:, -1].tolist())
 
 
 class Grammars:
@@ -114,29 +117,42 @@ class Following:
         for token_id in end_ids:
             self._ends[token_id] = 1
         self._ended = [False] * len(matchers)
-        self._length = -1  # tokens that the matchers have seen; the first call brings the prompt alone
+        self._length = 0  # tokens that were noted
         self.whole = [0] * len(matchers)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The scores, and -inf for what is not allowed."""
-        self.note(input_ids)
+    def hold(self, scores: Tensor) -> Tensor:
+        """The scores of the next tokens, and -inf for those that are not allowed.
+
+        Raises:
+            ModelError: a matcher gave up; it would end the answer there, and say nothing.
+        """
         allowed = [  # a byte for each token, 0 where it may not follow; a row that is done waits for the others
             self._ends if ended or matcher.is_stopped() else matcher.compute_logit_bias()
             for ended, matcher in zip(self._ended, self._matchers, strict=True)
         ]
+        for matcher in self._matchers:
+            if matcher.is_error():
+                raise _cannot_follow(matcher)
         forbidden = torch.frombuffer(bytearray().join(allowed), dtype=torch.uint8).view(len(allowed), -1) == 0
         return scores.masked_fill_(forbidden.to(scores.device), -torch.inf)
 
-    def note(self, sequences: Tensor) -> None:
-        """Takes the latest token of each row to its matcher; to be called once more when `generate` is done."""
+    def note(self, token_ids: Sequence[int]) -> None:
+        """Takes the token that was chosen for each row to its matcher.
+
+        Raises:
+            ModelError: a matcher does not take it, though it was allowed.
+        """
         self._length += 1
-        if not self._length:
-            return
-        for row, (matcher, token_id) in enumerate(zip(self._matchers, sequences[:, -1].tolist(), strict=True)):
+        for row, (matcher, token_id) in enumerate(zip(self._matchers, token_ids, strict=True)):
             if self._ended[row] or token_id in self._end_ids:
                 self._ended[row] = True
                 continue
             if not matcher.consume_token(token_id):
-                raise ModelError(f"The answer cannot be held to its grammar: {matcher.get_error()}")
+                raise _cannot_follow(matcher)
             if matcher.is_accepting():
                 self.whole[row] = self._length
+
+
+def _cannot_follow(matcher: LLMatcher) -> ModelError:
+    reason, *_ = matcher.get_error().splitlines()  # the others are llguidance's state
+    return ModelError(f"The answer cannot be held to its grammar: {reason}")

@@ -187,8 +187,6 @@ class OmniModel:
                 **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
             )
         chosen, numerals = own_scores.of(sequences)
-        if following is not None:
-            following.note(sequences)
         return [
             self._output(token_ids, row, row_numerals, whole)
             for token_ids, row, row_numerals, whole in zip(
