@@ -6,14 +6,14 @@ Their seeds are none of the training's. They are drawn once and kept in benchmar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from omni_timeline.segments import Segment
-from omni_timeline.synthetic import Scene, Shape, Tone, draw_scene, write_video
+from omni_timeline.synthetic import draw_scene, draw_scenes, write_video
 
 OUTPUT = Path(__file__).parent / "output"
 HELD_OUT = 1_000_000  # the first seed; training draws from sequences that no single number seeds
@@ -63,18 +63,7 @@ def long_video(
     shortest, longest = scene_seconds
     path = OUTPUT / "demo-clips" / f"long-{seed}-{duration:g}-{shortest:g}-{longest:g}-{height}-{sound:d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    shapes: list[Shape] = []
-    tones: list[Tone] = []
-    begin = 0.0
-    while begin < duration:
-        length = float(rng.uniform(shortest, longest))
-        length = duration - begin if duration - begin - length < shortest else length
-        scene = draw_scene(rng, length, sound=sound)
-        shapes += [replace(shape, start=shape.start + begin, end=shape.end + begin) for shape in scene.shapes]
-        tones += [replace(tone, start=tone.start + begin, end=tone.end + begin) for tone in scene.tones]
-        begin += length
-    whole = Scene(duration, tuple(shapes), tuple(tones), has_sound=sound, noise_seed=seed)
+    whole = draw_scenes(np.random.default_rng(seed), duration, sound=sound, scene_seconds=scene_seconds)
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
         write_video(whole, unfinished, fps=fps, height=height, width=width).replace(path)

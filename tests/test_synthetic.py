@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_timeline.media import load_clip
-from omni_timeline.synthetic import LABELS, SHAPE_LABELS, TONES, Scene, Shape, Tone, draw_scene, write_video
+from omni_timeline.synthetic import (
+    LABELS,
+    SHAPE_LABELS,
+    TONES,
+    Scene,
+    Shape,
+    Tone,
+    draw_scene,
+    draw_scenes,
+    write_video,
+)
 
 CENTRE = ((0.5, 0.5), (0.5, 0.5))
 RED_SQUARE = Shape(1.0, 2.0, "red", "square", 1.0, 0.25, CENTRE)
@@ -48,6 +58,33 @@ def test_the_same_seed_draws_the_same_scene():
 def test_all_labels_are_drawn():
     scenes = [draw_scene(np.random.default_rng(seed), 10.0, sound=True) for seed in range(200)]
     assert {event.label for scene in scenes for event in scene.events} == {*SHAPE_LABELS, *TONES}
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32 - 1), start=st.floats(0, 80), length=st.floats(1, 40))
+def test_a_stretch_cut_out_shows_and_names_what_happens_in_it(seed: int, start: float, length: float):
+    whole = draw_scenes(np.random.default_rng(seed), 120.0, sound=True, scene_seconds=(20.0, 30.0))
+    end = start + length
+    cut = whole.cut(start, end)
+    assert cut.duration == pytest.approx(length)
+    clipped = [(max(event.start - start, 0.0), min(event.end, end) - start, event.label) for event in whole.events]
+    assert [(event.start, event.end, event.label) for event in cut.events] == sorted(
+        piece for piece in clipped if piece[0] < piece[1]
+    )
+    moments = np.linspace(0, length, 9)[1:-1]
+    assert (
+        np.abs(whole.frames(list(start + moments), 28, 28).astype(int) - cut.frames(list(moments), 28, 28)).max() <= 1
+    )
+    assert abs(len(cut.sound()) - length * 16_000) <= 1
+
+
+def test_scenes_follow_each_other_to_the_end():
+    scene = draw_scenes(np.random.default_rng(0), 600.0, sound=False, scene_seconds=(40.0, 60.0))
+    starts = [event.start for event in scene.events]
+    assert starts == sorted(starts)
+    assert 10 <= len(starts) <= 4 * 15
+    assert scene.events[-1].end <= 600.0
+    assert all(earlier.end <= later.start for earlier, later in pairwise(scene.events))
 
 
 def test_a_shape_is_seen_from_its_start_to_just_before_its_end():

@@ -27,10 +27,11 @@ def test_the_lean_forward_pass_gives_the_loss_of_the_genuine_one(tmp_path: Path)
     assert sounding < 1e-4
 
 
-def test_a_resumed_run_is_given_the_batches_it_would_have_had():
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_resumed_run_is_given_the_batches_it_would_have_had(windows: bool):
     from demo_data import BatchSource
 
-    straight, resumed = BatchSource(seed=4), BatchSource(seed=4, step=2)
+    straight, resumed = (BatchSource(seed=4, step=step, windows=windows) for step in (0, 2))
     for step in range(2):
         straight.batch(step)
     for step in range(2, 5):

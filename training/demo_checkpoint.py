@@ -1,4 +1,4 @@
-"""Trains the demo checkpoint from scratch: `make demo-checkpoint`, about an hour on two CPU cores.
+"""Trains the demo checkpoint from scratch: `make demo-checkpoint`, an hour and a half on two CPU cores.
 
 The model is the genuine `Qwen2_5OmniThinkerForConditionalGeneration`; only the way its parts are called is rearranged
 for speed (`LeanThinker`): one batched attention over all grids and all audio chunks instead of a Python loop, and
@@ -17,6 +17,8 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +35,46 @@ from omni_timeline.timebase import FrameTimes
 
 log = logging.getLogger("demo-checkpoint")
 
-STEPS = 5200
-POLISH = 0.2  # of STEPS follow, at lower rates, under thousands of system prompts and with more sound
-POLISH_RATE = 0.25  # of the learning rates, where polishing begins
-WARM_UP = 60  # steps
+WARM_UP = 60  # steps, of every stage
 MATRIX_RATE = 0.02  # Muon's learning rate, for all matrices
 OTHER_RATE = 2e-3  # AdamW's, for embeddings, norms and convolutions
 FINAL_RATE = 0.02  # of both at the end of the cosine
-HELPER_WEIGHT = 0.5  # of the helper heads' loss
 HELPER_LAYER = 1  # the decoder layer whose output they read; layers count from 0
 SAVE_EVERY = 200  # steps
 IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, with optimizers of its own.
+
+    Attributes:
+        steps: how many.
+        rate: where the cosine of the learning rates begins, as a factor on them.
+        first: the number that its first step has among the batches of its source.
+        helper_weight: of the helper heads' loss.
+        sounding: the share of batches with sound, which is learnt more slowly.
+        polish: asks under thousands of system prompts.
+        windows: most clips are windows over longer videos.
+        even: the share of clips whose durations are uniform, so that more of them are long.
+    """
+
+    steps: int
+    rate: float
+    first: int = 0
+    helper_weight: float = 0.0
+    sounding: float = 0.4
+    polish: bool = False
+    windows: bool = False
+    even: float = 0.4
+
+
+STAGES = (
+    Stage(steps=5200, rate=1.0, helper_weight=0.5),
+    Stage(steps=1040, rate=0.25, first=5200, helper_weight=0.5, sounding=0.55, polish=True),
+    Stage(steps=1600, rate=0.35, sounding=0.55, polish=True, windows=True),
+    Stage(steps=900, rate=0.3, first=1600, sounding=0.8, polish=True, windows=True, even=0.8),
+)
 
 
 class HelperHeads(nn.Module):
@@ -264,16 +295,12 @@ class LeanThinker:
         return loss
 
 
-def rate_at(step: int, steps: int) -> float:
-    """The learning rates' factor: a short warm-up and a cosine, and both again, lower, for polishing.
-
-    The gain comes late; the cosines must finish.
-    """
-    begin, length, peak = (0, steps, 1.0) if step < steps else (steps, int(POLISH * steps), POLISH_RATE)
-    if step - begin < WARM_UP:
-        return peak * (step - begin + 1) / WARM_UP
-    progress = (step - begin - WARM_UP) / max(1, length - WARM_UP)
-    return peak * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress)))
+def rate_at(step: int, stage: Stage) -> float:
+    """The learning rates' factor: a short warm-up and a cosine. The gain comes late; the cosine must finish."""
+    if step < WARM_UP:
+        return stage.rate * (step + 1) / WARM_UP
+    progress = (step - WARM_UP) / max(1, stage.steps - WARM_UP)
+    return stage.rate * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def make_optimizers(
@@ -290,59 +317,68 @@ def make_optimizers(
     ]
 
 
-def train(folder: Path, run: Path, steps: int, seed: int) -> None:
-    """Trains for `steps` steps and polishes, from the run's last saved step on; writes the checkpoint to `folder`."""
+def train(folder: Path, run: Path, seed: int) -> None:
+    """Trains in STAGES, from the run's last saved step on; writes the checkpoint to `folder`."""
     torch.manual_seed(seed)
     run.mkdir(parents=True, exist_ok=True)
     untrained(run / "untrained", seed)
     processor = Qwen2_5OmniProcessor.from_pretrained(run / "untrained")
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(run / "untrained", dtype=torch.float32)
     model.train()
+    lean = LeanThinker(model, processor)
     helpers = HelperHeads(model.config.text_config.hidden_size)
-    optimizers = make_optimizers(model, helpers)
     state_file = run / "state.pt"
-    done = 0
+    reached, done, saved = 0, 0, None
     if state_file.exists():
         state = torch.load(state_file)
-        if (state["seed"], state["steps"]) != (seed, steps):
-            sys.exit(f"{run} holds a run of seed {state['seed']} over {state['steps']} steps; choose another --run.")
-        done = state["done"]
+        if state["seed"] != seed:
+            sys.exit(f"{run} holds a run of seed {state['seed']}; choose another --run.")
         model.load_state_dict(state["model"])
         helpers.load_state_dict(state["helpers"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        log.info("going on from step %d of %d", done, steps)
-    source = BatchSource(seed, done)
-    lean = LeanThinker(model, processor)
-    base_rates = [optimizer.param_groups[0]["lr"] for optimizer in make_optimizers(model, helpers)]
-    parameters = [*model.parameters(), *helpers.parameters()]
+        reached, done, saved = state["stage"], state["done"], state["optimizers"]
+    for number, stage in enumerate(STAGES[reached:], reached):
+        optimizers = make_optimizers(model, helpers)
+        for optimizer, earlier in zip(optimizers, saved or (), strict=bool(saved)):
+            optimizer.load_state_dict(earlier)
+        log.info("stage %d of %d, from step %d on: %s", number + 1, len(STAGES), done, stage)
+        for step in _train_stage(lean, helpers, optimizers, stage, seed, done):
+            if step % SAVE_EVERY == 0 or step == stage.steps:
+                state = {
+                    "seed": seed, "stage": number, "done": step,
+                    "model": model.state_dict(), "helpers": helpers.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                }  # fmt: skip
+                torch.save(state, state_file.with_suffix(".new"))
+                state_file.with_suffix(".new").replace(state_file)
+        done, saved = 0, None
+    processor.save_pretrained(folder)
+    model.save_pretrained(folder)
+    log.info("the checkpoint is in %s", folder)
+
+
+def _train_stage(
+    lean: LeanThinker, helpers: HelperHeads, optimizers: list[torch.optim.Optimizer], stage: Stage, seed: int, done: int
+) -> Iterator[int]:
+    """Trains one stage after its first `done` steps; after each step, how many are done."""
+    source = BatchSource(seed, done + stage.first, windows=stage.windows)
+    base_rates = [optimizer.param_groups[0]["lr"] for optimizer in make_optimizers(lean.model, helpers)]
+    parameters = [*lean.model.parameters(), *helpers.parameters()]
     since, figures = time.perf_counter(), []
-    last = steps + int(POLISH * steps)
-    for step in range(done, last):
-        batch = source.batch(step, polish=step >= steps)
+    for step in range(done, stage.steps):
+        batch = source.batch(step + stage.first, sounding=stage.sounding, polish=stage.polish, even=stage.even)
         for optimizer, base in zip(optimizers, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = base * rate_at(step, steps)
+            optimizer.param_groups[0]["lr"] = base * rate_at(step, stage)
         loss, helper_loss, right = lean.forward(batch, helpers)
-        (loss + HELPER_WEIGHT * helper_loss).backward()
+        (loss + stage.helper_weight * helper_loss).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         figures.append((batch.waves is not None, loss.item(), right))
         if (step + 1) % 50 == 0:
-            _report(step + 1, last, figures, time.perf_counter() - since)
+            _report(step + 1, stage.steps, figures, time.perf_counter() - since)
             since, figures = time.perf_counter(), []
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == last:
-            state = {
-                "seed": seed, "steps": steps, "done": step + 1,
-                "model": model.state_dict(), "helpers": helpers.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            }  # fmt: skip
-            torch.save(state, state_file.with_suffix(".new"))
-            state_file.with_suffix(".new").replace(state_file)
-    processor.save_pretrained(folder)
-    model.save_pretrained(folder)
-    log.info("the checkpoint is in %s", folder)
+        yield step + 1
 
 
 def _report(step: int, steps: int, figures: list[tuple[bool, float, float]], seconds: float) -> None:
@@ -414,12 +450,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("backend/omni_timeline/demo/checkpoint"))
     parser.add_argument("--run", type=Path, default=Path("runs/demo-checkpoint"), help="where to save and resume")
-    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("transformers").setLevel(logging.WARNING)
-    train(arguments.output, arguments.run, arguments.steps, arguments.seed)
+    train(arguments.output, arguments.run, arguments.seed)
 
 
 if __name__ == "__main__":

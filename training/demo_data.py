@@ -3,6 +3,9 @@
 Silent clips are rendered once in relative time and used again and again with another duration: the same pixels ask for
 other answers, so the model has no choice but to read the rotary time. The answer is what the sampled frames can tell:
 an event begins half-way between the last frame without it and the first one with it.
+
+Windows, the last stage's, are stretches cut out of scenes that follow each other: they hold events that began before
+them and go on after them, and more events than one scene has.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ import torch
 from demo_prompts import draw_prompt
 from omni_timeline.prompts import Prompt
 from omni_timeline.segments import Segment, format_segments
-from omni_timeline.synthetic import SHAPE_LABELS, TONES, Scene, Shape, draw_scene
+from omni_timeline.synthetic import SHAPE_LABELS, TONES, Scene, Shape, draw_scene, draw_scenes
 from omni_timeline.timebase import POSITIONS_PER_SECOND, SAMPLE_RATE, samples_in, sampling_instants
 
 FRAMES = 50
 SHORTEST, LONGEST = 2.0, 60.0  # s, of a window
-SOUNDING_SHARE = 0.4  # of all steps
-POLISHED_SOUNDING_SHARE = 0.55  # of those that polish: sound is learnt more slowly
+WINDOW_SHARE = 0.65  # of the clips of a source that has windows
+SCENE_IN_WINDOWS = (0.45, 3.0)  # how long the scenes are that a window is cut from, in windows; log-uniform
+SCENE_SPREAD = 1.5  # the longest of such scenes over the shortest
+SHORTEST_TONE = 0.1  # s, of a piece of a tone, cut off by a window, that is worth a line
 POOL = 1200  # silent clips kept rendered
 FRESH_PER_STEP = 4  # of them replaced at each step
 TOKENS_PER_BATCH = 6500  # about; of the language model
@@ -66,10 +71,21 @@ def audio_tokens(samples: int) -> int:
     return ((mel_frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
-def _window(rng: np.random.Generator) -> float:
-    if rng.random() < 0.6:
+def _window(rng: np.random.Generator, even: float) -> float:
+    if rng.random() >= even:
         return float(np.exp(rng.uniform(np.log(SHORTEST), np.log(LONGEST))))
     return float(rng.uniform(SHORTEST, LONGEST))
+
+
+def _drawn(rng: np.random.Generator, duration: float, *, sound: bool, windows: bool) -> Scene:
+    """A scene, or, for a source of windows and most of the time, a window over scenes one after the other."""
+    if not windows or rng.random() >= WINDOW_SHARE:
+        return draw_scene(rng, duration, sound=sound)
+    shortest = duration * float(np.exp(rng.uniform(*np.log(SCENE_IN_WINDOWS))))
+    longest = SCENE_SPREAD * shortest
+    start = rng.uniform(0, longest)
+    scenes = draw_scenes(rng, start + duration + 2 * longest, sound=sound, scene_seconds=(shortest, longest))
+    return scenes.cut(start, start + duration)
 
 
 def _visible(shape: Shape, seconds: np.ndarray) -> np.ndarray:
@@ -99,10 +115,17 @@ def _describe(
 
 
 class BatchSource:
-    """Draws batches; holds the pool of rendered silent clips."""
+    """Draws batches; holds the pool of rendered silent clips.
 
-    def __init__(self, seed: int, step: int = 0):
+    Args:
+        seed: of everything that is drawn.
+        step: the first one that will be asked for.
+        windows: most clips are windows over longer videos.
+    """
+
+    def __init__(self, seed: int, step: int = 0, *, windows: bool = False):
         self.seed = seed
+        self.windows = windows
         shares = np.cumsum([share for *_, share in SIZES])
         self._slot_sizes = np.searchsorted(shares, (np.arange(POOL) + 0.5) / POOL)
         self._scenes: list[Scene] = [None] * POOL  # type: ignore[list-item]
@@ -112,26 +135,33 @@ class BatchSource:
             self._render(number)
 
     def _render(self, number: int) -> None:
-        rng = np.random.default_rng((self.seed, 1, number))
+        rng = np.random.default_rng((self.seed, 3 if self.windows else 1, number))
         slot = (number * 7919) % POOL  # 7919 is coprime to POOL: fresh clips reach all sizes
         height, width, aspects, _ = SIZES[self._slot_sizes[slot]]
-        scene = draw_scene(rng, 1.0, sound=False)
+        scene = _drawn(rng, 1.0, sound=False, windows=self.windows)
         self._scenes[slot] = scene
         self._pictures[slot] = torch.from_numpy(
             scene.frames(_relative_instants(), height, width, aspect=rng.uniform(*aspects))
         )
 
-    def batch(self, step: int, *, polish: bool = False) -> Batch:
-        """The batch of step `step`; to be called for every step in turn. `polish` asks under any system prompt."""
+    def batch(self, step: int, *, sounding: float = 0.4, polish: bool = False, even: float = 0.4) -> Batch:
+        """The batch of step `step`; to be called for every step in turn.
+
+        Args:
+            step: its number.
+            sounding: the share of batches with sound.
+            polish: asks under any system prompt.
+            even: the share of durations that are uniform from SHORTEST to LONGEST; the others are log-uniform.
+        """
         for fresh in range(FRESH_PER_STEP):
             self._render(POOL + step * FRESH_PER_STEP + fresh)
-        rng = np.random.default_rng((self.seed, 2, step))
+        rng = np.random.default_rng((self.seed, 4 if self.windows else 2, step))
         size = int(rng.choice(len(SIZES), p=[share for *_, share in SIZES]))
-        if rng.random() < (POLISHED_SOUNDING_SHARE if polish else SOUNDING_SHARE):
-            return self._sounding(rng, size, polish)
-        return self._silent(rng, size, polish)
+        if rng.random() < sounding:
+            return self._sounding(rng, size, polish, even)
+        return self._silent(rng, size, polish, even)
 
-    def _silent(self, rng: np.random.Generator, size: int, polish: bool) -> Batch:
+    def _silent(self, rng: np.random.Generator, size: int, polish: bool, even: float) -> Batch:
         stride = int(rng.choice([1, 2, 3, 4, 5], p=[0.70, 0.20, 0.05, 0.03, 0.02]))
         kept = np.arange(int(rng.integers(stride)), FRAMES, stride)
         if rng.random() < 0.2:
@@ -142,7 +172,7 @@ class BatchSource:
         drawn_at = np.asarray(_relative_instants())[kept]
         answers, classes, times = [], [], []
         for slot in slots:
-            seconds = np.asarray(sampling_instants(0.0, _window(rng), len(kept)))
+            seconds = np.asarray(sampling_instants(0.0, _window(rng, even), len(kept)))
             answer, frame_classes = _describe(self._scenes[slot], drawn_at, seconds)
             answers.append(answer)
             classes.append(frame_classes)
@@ -158,10 +188,10 @@ class BatchSource:
             None,
         )
 
-    def _sounding(self, rng: np.random.Generator, size: int, polish: bool) -> Batch:
+    def _sounding(self, rng: np.random.Generator, size: int, polish: bool, even: float) -> Batch:
         height, width, aspects, _ = SIZES[size]
         frame_count = FRAMES if rng.random() < 0.8 else int(rng.integers(8, FRAMES))
-        samples = samples_in(_window(rng)) // MEL_HOP * MEL_HOP
+        samples = samples_in(_window(rng, even)) // MEL_HOP * MEL_HOP
         duration = samples / SAMPLE_RATE
         last = duration - rng.uniform(1 / 60, 1 / 10)
         seconds = np.asarray(sampling_instants(0.0, last, frame_count))
@@ -170,12 +200,12 @@ class BatchSource:
         token_seconds = np.arange(tokens) / POSITIONS_PER_SECOND
         frames, waves, answers, classes, sound_classes = [], [], [], [], []
         for _ in range(count):
-            scene = draw_scene(rng, duration, sound=True)
+            scene = _drawn(rng, duration, sound=True, windows=self.windows)
             frames.append(scene.frames(list(seconds), height, width, aspect=rng.uniform(*aspects)))
             wave = scene.sound(duration)
             assert wave is not None
             waves.append(wave if rng.random() < 0.85 else _only_tones(scene, wave))
-            tones = tuple(event for event in scene.events if event.label in TONES)
+            tones = tuple(event for event in scene.events if event.label in TONES and event.duration >= SHORTEST_TONE)
             answer, frame_classes = _describe(scene, seconds, seconds, tones)
             answers.append(answer)
             classes.append(frame_classes)

@@ -8,7 +8,7 @@ reads a video.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,6 +68,12 @@ class Shape:
     def label(self) -> str:
         """The words the model answers with, such as "red square"."""
         return f"{self.color} {self.shape}"
+
+    def center(self, second: float) -> tuple[float, float]:
+        """Where its centre is at `second`, in the units of `path`."""
+        progress = (second - self.start) / (self.end - self.start)
+        (x0, y0), (x1, y1) = self.path
+        return x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,23 @@ class Scene:
             wave[first:last] += tone.amplitude * fade * np.sin(2 * np.pi * tone.frequency * clock)
         return np.clip(wave, -1, 1).astype(np.float32)
 
+    def cut(self, start: float, end: float) -> Scene:
+        """The stretch from `start` to `end` seconds as a scene of its own, whose time begins at 0.
+
+        What happens across an end is cut there; the picture's noise stays, the sound's is drawn anew.
+        """
+        shapes, tones = [], []
+        for shape in self.shapes:
+            first, last = max(shape.start - start, 0.0), min(shape.end, end) - start
+            if first < last:
+                path = (shape.center(first + start), shape.center(last + start))
+                shapes.append(replace(shape, start=first, end=last, path=path))
+        for tone in self.tones:
+            first, last = max(tone.start - start, 0.0), min(tone.end, end) - start
+            if first < last:
+                tones.append(replace(tone, start=first, end=last))
+        return replace(self, duration=end - start, shapes=tuple(shapes), tones=tuple(tones))
+
 
 def _spans(rng: np.random.Generator, duration: float, events: int) -> list[tuple[float, float]]:
     """`events` spans of seconds with gaps between them, none shorter than the world allows."""
@@ -214,6 +237,29 @@ def draw_scene(rng: np.random.Generator, duration: float, *, sound: bool) -> Sce
         sound_noise=float(rng.uniform(*SOUND_NOISE)),
         noise_seed=int(rng.integers(2**31)),
     )
+
+
+def draw_scenes(rng: np.random.Generator, duration: float, *, sound: bool, scene_seconds: tuple[float, float]) -> Scene:
+    """One long scene: what `draw_scene` draws, one after the other, each as long as `scene_seconds` allows.
+
+    Args:
+        rng: where it is drawn from.
+        duration: seconds of the whole.
+        sound: whether there is a sound track.
+        scene_seconds: shortest and longest of the scenes, in seconds; the last one takes what is left.
+    """
+    shortest, longest = scene_seconds
+    shapes: list[Shape] = []
+    tones: list[Tone] = []
+    begin = 0.0
+    while begin < duration:
+        length = float(rng.uniform(shortest, longest))
+        is_last = duration - begin - length < shortest
+        scene = draw_scene(rng, duration - begin if is_last else length, sound=sound)
+        shapes += [replace(shape, start=shape.start + begin, end=shape.end + begin) for shape in scene.shapes]
+        tones += [replace(tone, start=tone.start + begin, end=tone.end + begin) for tone in scene.tones]
+        begin = duration if is_last else begin + length
+    return replace(scene, duration=duration, shapes=tuple(shapes), tones=tuple(tones))
 
 
 def write_video(
