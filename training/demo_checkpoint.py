@@ -36,9 +36,11 @@ from omni_timeline.timebase import FrameTimes
 log = logging.getLogger("demo-checkpoint")
 
 WARM_UP = 60  # steps, of every stage
+HELPER_WARM_UP = 300  # steps until the helpers' loss has its whole weight; their heads learn from the first one
 MATRIX_RATE = 0.02  # Muon's learning rate, for all matrices
 OTHER_RATE = 2e-3  # AdamW's, for embeddings, norms and convolutions
 FINAL_RATE = 0.02  # of both at the end of the cosine
+MOST_COUNTED = 11  # events; more are counted as this many
 HELPER_LAYER = 1  # the decoder layer whose output they read; layers count from 0
 SAVE_EVERY = 200  # steps
 IGNORED = -100
@@ -74,6 +76,7 @@ STAGES = (
     Stage(steps=1040, rate=0.25, first=5200, helper_weight=0.5, sounding=0.55, polish=True),
     Stage(steps=1600, rate=0.35, sounding=0.55, polish=True, windows=True),
     Stage(steps=900, rate=0.3, first=1600, sounding=0.8, polish=True, windows=True, even=0.8),
+    Stage(steps=4200, rate=0.6, first=2500, helper_weight=0.4, sounding=0.7, polish=True, windows=True, even=0.75),
 )
 
 
@@ -84,23 +87,28 @@ class HelperHeads(nn.Module):
         super().__init__()
         self.frames = nn.Linear(hidden, 2 * (1 + len(SHAPE_LABELS)))
         self.sounds = nn.Linear(hidden, 1 + len(TONES))
-        self.so_far = nn.Linear(hidden, 6)
+        self.so_far = nn.Linear(hidden, MOST_COUNTED + 1)
+        self.begun = nn.Linear(hidden, MOST_COUNTED + 1)
         self.digits = nn.Linear(hidden, 7 + 10 + 10)
 
     def loss(
         self, states: torch.Tensor, seconds: torch.Tensor, classes: list[torch.Tensor], questions: list[torch.Tensor]
     ) -> torch.Tensor:
-        """Mean cross-entropy of all questions for tokens (T, H) at `seconds` (T,)."""
+        """Mean cross-entropy of all questions for tokens (T, H) at `seconds` (T,).
+
+        The last two of `classes` are the counts: of events of the token's kind so far, and of events of both kinds.
+        """
         tenths = (seconds * 10).round().long().clamp(0, 699)
-        onsets = classes[-1]
+        onsets, begun = classes[-2:]
         logits = self.digits(states)
         total = (
             F.cross_entropy(logits[:, :7], tenths // 100)
             + F.cross_entropy(logits[:, 7:17], tenths // 10 % 10)
             + F.cross_entropy(logits[:, 17:], tenths % 10)
             + F.cross_entropy(self.so_far(states), onsets)
+            + F.cross_entropy(self.begun(states), begun)
         )
-        for question, answer in zip(questions, classes[:-1], strict=True):
+        for question, answer in zip(questions, classes[:-2], strict=True):
             total = total + F.cross_entropy(question, answer)
         return total
 
@@ -108,7 +116,13 @@ class HelperHeads(nn.Module):
 def _onsets(classes: torch.Tensor) -> torch.Tensor:
     """How many events have begun up to each place of (B, N) classes."""
     begins = (classes != 0) & (F.pad(classes[:, :-1], (1, 0)) != classes)
-    return begins.long().cumsum(1).clamp(max=5)
+    return begins.long().cumsum(1).clamp(max=MOST_COUNTED)
+
+
+def _begun(starts: list[np.ndarray], seconds: np.ndarray) -> torch.Tensor:
+    """How many events of each clip have begun at each of `seconds` (B, N)."""
+    counts = [np.searchsorted(begun, instants, side="right") for begun, instants in zip(starts, seconds, strict=True)]
+    return torch.from_numpy(np.stack(counts)).long().clamp(max=MOST_COUNTED)
 
 
 class LeanThinker:
@@ -276,22 +290,22 @@ class LeanThinker:
     def _ask(self, helpers: HelperHeads, batch: Batch, states: torch.Tensor, grids: int, per_grid: int) -> torch.Tensor:
         """The helpers' loss on the middle states (B, M, H), video tokens first."""
         classes = batch.frame_classes
-        onsets = _onsets(classes)
+        counts = [_onsets(classes), _begun(batch.starts, batch.seconds)]
         if classes.shape[1] % 2:
-            classes, onsets = (torch.cat([part, part[:, -1:]], 1) for part in (classes, onsets))
+            classes, *counts = (torch.cat([part, part[:, -1:]], 1) for part in (classes, *counts))
         pairs = classes.view(len(classes), grids, 1, 2).expand(-1, -1, per_grid, -1).flatten(0, 2)
-        so_far = onsets[:, 1::2, None].expand(-1, -1, per_grid).flatten()
+        counts = [part[:, 1::2, None].expand(-1, -1, per_grid).flatten() for part in counts]
         seconds = torch.from_numpy(batch.seconds[:, ::2].copy()).float()[:, :, None].expand(-1, -1, per_grid).flatten()
         video = states[:, : grids * per_grid].flatten(0, 1)
         first, second = helpers.frames(video).chunk(2, 1)
-        loss = helpers.loss(video, seconds, [pairs[:, 0], pairs[:, 1], so_far], [first, second])
+        loss = helpers.loss(video, seconds, [pairs[:, 0], pairs[:, 1], *counts], [first, second])
         if batch.sound_classes is not None:
             heard = batch.sound_classes
             audio = states[:, grids * per_grid :].flatten(0, 1)
-            times = (torch.arange(heard.shape[1]) / 25).expand(heard.shape).flatten()
-            loss = loss + helpers.loss(
-                audio, times, [heard.flatten(), _onsets(heard).flatten()], [helpers.sounds(audio)]
-            )
+            times = np.broadcast_to(np.arange(heard.shape[1]) / 25, heard.shape)
+            counts = [_onsets(heard).flatten(), _begun(batch.starts, times).flatten()]
+            seconds = torch.from_numpy(times.copy()).float().flatten()
+            loss = loss + helpers.loss(audio, seconds, [heard.flatten(), *counts], [helpers.sounds(audio)])
         return loss
 
 
@@ -369,7 +383,7 @@ def _train_stage(
         for optimizer, base in zip(optimizers, base_rates, strict=True):
             optimizer.param_groups[0]["lr"] = base * rate_at(step, stage)
         loss, helper_loss, right = lean.forward(batch, helpers)
-        (loss + stage.helper_weight * helper_loss).backward()
+        (loss + stage.helper_weight * min(1, step / HELPER_WARM_UP) * helper_loss).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()

@@ -54,6 +54,7 @@ class Batch:
         answers: B texts.
         frame_classes: int64 (B, N); 0 is none, else 1 + the index in SHAPE_LABELS.
         sound_classes: int64 (B, A) for each audio token, or None; 0 is none, else 1 + the index in TONES.
+        starts: for each clip the seconds at which its answer's events begin, in order.
     """
 
     frames: torch.Tensor
@@ -63,6 +64,7 @@ class Batch:
     answers: list[str]
     frame_classes: torch.Tensor
     sound_classes: torch.Tensor | None
+    starts: list[np.ndarray]
 
 
 def audio_tokens(samples: int) -> int:
@@ -102,8 +104,8 @@ def _known(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Segment:
 
 def _describe(
     scene: Scene, drawn_at: np.ndarray, seconds: np.ndarray, tones: tuple[Segment, ...] = ()
-) -> tuple[str, np.ndarray]:
-    """The answer and the frames' classes, when frames drawn at the scene's `drawn_at` are said to be at `seconds`."""
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """Answer, frames' classes and events' starts, when frames drawn at `drawn_at` are said to be at `seconds`."""
     classes = np.zeros(len(seconds), np.int64)
     segments = list(tones)
     for shape in scene.shapes:
@@ -111,7 +113,7 @@ def _describe(
         if len(shown):
             classes[shown] = 1 + SHAPE_LABELS.index(shape.label)
             segments.append(_known(shape, shown, seconds))
-    return format_segments(segments), classes
+    return format_segments(segments), classes, np.sort([segment.start for segment in segments])
 
 
 class BatchSource:
@@ -170,11 +172,12 @@ class BatchSource:
         count = int(np.clip(TOKENS_PER_BATCH // (tokens + 110), 16, 40))
         slots = rng.choice(np.flatnonzero(self._slot_sizes == size), size=count, replace=False)
         drawn_at = np.asarray(_relative_instants())[kept]
-        answers, classes, times = [], [], []
+        answers, classes, times, starts = [], [], [], []
         for slot in slots:
             seconds = np.asarray(sampling_instants(0.0, _window(rng, even), len(kept)))
-            answer, frame_classes = _describe(self._scenes[slot], drawn_at, seconds)
+            answer, frame_classes, begun = _describe(self._scenes[slot], drawn_at, seconds)
             answers.append(answer)
+            starts.append(begun)
             classes.append(frame_classes)
             times.append(seconds)
         frames = torch.stack([self._pictures[slot][torch.from_numpy(kept)] for slot in slots])
@@ -186,6 +189,7 @@ class BatchSource:
             answers,
             torch.from_numpy(np.stack(classes)),
             None,
+            starts,
         )
 
     def _sounding(self, rng: np.random.Generator, size: int, polish: bool, even: float) -> Batch:
@@ -198,7 +202,7 @@ class BatchSource:
         tokens = audio_tokens(samples)
         count = int(np.clip(1.3 * TOKENS_PER_BATCH // (tokens + 250), 6, 24))
         token_seconds = np.arange(tokens) / POSITIONS_PER_SECOND
-        frames, waves, answers, classes, sound_classes = [], [], [], [], []
+        frames, waves, answers, classes, sound_classes, starts = [], [], [], [], [], []
         for _ in range(count):
             scene = _drawn(rng, duration, sound=True, windows=self.windows)
             frames.append(scene.frames(list(seconds), height, width, aspect=rng.uniform(*aspects)))
@@ -206,8 +210,9 @@ class BatchSource:
             assert wave is not None
             waves.append(wave if rng.random() < 0.85 else _only_tones(scene, wave))
             tones = tuple(event for event in scene.events if event.label in TONES and event.duration >= SHORTEST_TONE)
-            answer, frame_classes = _describe(scene, seconds, seconds, tones)
+            answer, frame_classes, begun = _describe(scene, seconds, seconds, tones)
             answers.append(answer)
+            starts.append(begun)
             classes.append(frame_classes)
             heard = np.zeros(tokens, np.int64)
             for tone in tones:
@@ -222,6 +227,7 @@ class BatchSource:
             answers,
             torch.from_numpy(np.stack(classes)),
             torch.from_numpy(np.stack(sound_classes)),
+            starts,
         )
 
 
