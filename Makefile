@@ -37,7 +37,7 @@ format: .venv/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: about an hour on two cores
+demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: about three hours on two cores
 	$(BIN)/python training/demo_checkpoint.py
 
 demo-samples: .venv/.installed-dev ## draw the bundled sample clips anew

@@ -33,6 +33,7 @@ from omni_timeline.synthetic import LABELS, Scene, Shape, Tone, draw_scene, writ
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "confidence.png"
 FRAMES = (16, 24, 50)
 BINS = 10
+FEWEST_DRAWN = 5  # segments of a tenth, for it to be in the picture
 SEED = 8  # the rule was chosen among others on the clips of seed 7
 Event = TypeVar("Event", Shape, Tone)
 
@@ -173,7 +174,7 @@ def draw_picture(results: dict[str, list[Judged]]) -> None:
     figure, (above, below) = plt.subplots(2, 1, figsize=(5, 6), sharex=True, height_ratios=(3, 1), layout="constrained")
     above.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1, label="score = share")
     for (name, judged), color, shift in zip(results.items(), ("#1f77b4", "#d62728"), (0, 1), strict=True):
-        filled = [(count, score, right) for count, score, right in reliability(judged) if count]
+        filled = [(count, score, right) for count, score, right in reliability(judged) if count >= FEWEST_DRAWN]
         label = f"{name}: {len(judged)} segments, AUROC {auroc(judged, lambda one: one.score):.2f}"
         above.plot([s for _, s, _ in filled], [r for _, _, r in filled], "o-", color=color, label=label)
         edges = [(tenth + 0.25 + 0.5 * shift) / BINS for tenth in range(BINS)]

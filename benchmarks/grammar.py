@@ -20,6 +20,7 @@ from statistics import median
 import torch
 
 from demo_clips import clips, table
+from omni_timeline.decoding import Grammars
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media import load_clip
@@ -75,7 +76,11 @@ def real_vocabulary(path: object) -> str:
     clip = load_clip(path, frames=50, resize=inputs.resize)  # type: ignore[arg-type]
     built = inputs.build([clip])
     rows = []
-    for name, labels in PROJECTS.items():
+    for name, labels in (*PROJECTS.items(), ("free words, token by token", ())):
+        if name not in PROJECTS:
+            known = model.grammars
+            model.grammars = Grammars(model.processor.tokenizer, known.vocabulary, known.end_ids)
+            model.grammars.tokenizer = known.tokenizer.with_slices([])
         grammar = Grammar(labels, 48.0, descriptions=not labels)
         first = compiling(model, grammar)
         free, held = token_times(model, built, None), token_times(model, built, grammar)

@@ -1,4 +1,4 @@
-"""Trains the demo checkpoint from scratch: `make demo-checkpoint`, an hour and a half on two CPU cores.
+"""Trains the demo checkpoint from scratch: `make demo-checkpoint`, about three hours on two CPU cores.
 
 The model is the genuine `Qwen2_5OmniThinkerForConditionalGeneration`; only the way its parts are called is rearranged
 for speed (`LeanThinker`): one batched attention over all grids and all audio chunks instead of a Python loop, and
