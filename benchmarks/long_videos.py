@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import psutil
@@ -26,7 +27,8 @@ from omni_timeline.metrics import boundary_errors, event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
 from omni_timeline.query import Query
-from omni_timeline.synthetic import LABELS
+from omni_timeline.segments import Segment
+from omni_timeline.synthetic import LABELS, TONES
 
 MINUTES = 10
 ASKED = Query(labels=LABELS)
@@ -39,7 +41,8 @@ WAYS: tuple[tuple[str, Query], ...] = (
 
 
 def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[str]:
-    scores, errors, spent = [], [], 0.0
+    scores, spent = [], 0.0
+    errors: dict[bool, list[float]] = {False: [], True: []}  # of shapes and of tones
     for number, sample in enumerate(samples, 1):
         if sys.stderr.isatty():
             print(f"\r{kind}, {way}: {number}/{len(samples)} ", end="", file=sys.stderr)
@@ -47,7 +50,8 @@ def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[
         found = pipeline.predict(sample.path).segments
         spent += time.perf_counter() - began
         scores.append(event_f1(sample.events, found))
-        errors += boundary_errors(sample.events, found)
+        for sounding, those in errors.items():
+            those += boundary_errors(_of_kind(sample.events, sounding), _of_kind(found, sounding))
     score, minutes = pool(scores), sum(sample.duration for sample in samples) / 60
     return [
         kind,
@@ -55,9 +59,13 @@ def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[
         f"{score.f1:.3f}",
         f"{score.precision:.3f}",
         f"{score.recall:.3f}",
-        f"{median(errors):.3f} s" if errors else "-",
+        *(f"{median(those):.3f} s" if those else "-" for those in errors.values()),
         f"{spent / minutes:.2f} s",
     ]
+
+
+def _of_kind(events: Sequence[Segment], sounding: bool) -> list[Segment]:
+    return [event for event in events if (event.label in TONES) == sounding]
 
 
 def accuracy(model: OmniModel, count: int) -> None:
@@ -71,7 +79,10 @@ def accuracy(model: OmniModel, count: int) -> None:
             long = [long_video(MINUTES * 60.0, sound=sound, seed=seed, scene_seconds=scenes) for seed in seeds]
             for way, query in ways:
                 rows.append(row(Pipeline(model, query), long, f"{kind}, {count} x {MINUTES} min{density}", way))
-    header = ["videos", "way", "F1 at IoU 0.5", "precision", "recall", "median boundary error", "time for a minute"]
+    header = [
+        "videos", "way", "F1 at IoU 0.5", "precision", "recall", "median error at edges of shapes", "of tones",
+        "time for a minute",
+    ]  # fmt: skip
     print(f"{model.description}\n")
     print(table(header, rows))
 

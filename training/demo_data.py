@@ -4,8 +4,8 @@ Silent clips are rendered once in relative time and used again and again with an
 other answers, so the model has no choice but to read the rotary time. The answer is what the sampled frames can tell:
 an event begins half-way between the last frame without it and the first one with it.
 
-Windows, which the later stages add, are stretches cut out of scenes that follow each other: they hold events that began before
-them and go on after them, and more events than one scene has.
+Windows, which the later stages add, are stretches cut out of scenes that follow each other: they hold events that began
+before them and go on after them, and more events than one scene has.
 """
 
 from __future__ import annotations
