@@ -49,6 +49,7 @@ def test_the_answer_is_what_the_frames_can_tell():
     still = ((0.5, 0.5), (0.5, 0.5))
     scene = Scene(10.0, (Shape(2.3, 5.1, "red", "square", 1.0, 0.3, still),))
     seconds = np.arange(11.0)  # shown at 3, 4 and 5: it began between 2 and 3 and ended between 5 and 6
-    answer, classes = _describe(scene, seconds, seconds)
+    answer, classes, starts = _describe(scene, seconds, seconds)
     assert answer == "From 2.5 to 5.5, red square."
     assert np.flatnonzero(classes).tolist() == [3, 4, 5]
+    assert starts.tolist() == [2.5]
