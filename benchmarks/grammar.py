@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 
 import torch
+from llguidance import LLMatcher, LLTokenizer
 
 from demo_clips import clips, table
-from omni_timeline.decoding import Grammars
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media import load_clip
@@ -49,14 +49,16 @@ def stopwatch(model: OmniModel) -> Iterator[list[float]]:
         hook.remove()
 
 
-def token_times(model: OmniModel, inputs: object, grammar: Grammar | None) -> list[float]:
-    """Seconds from token to token, each the fastest of its kind."""
-    runs = []
+def token_times(model: OmniModel, inputs: object, grammar: Grammar) -> tuple[list[float], list[float]]:
+    """Seconds from token to token without the grammar and with it, each the fastest of its kind."""
+    runs: tuple[list[list[float]], list[list[float]]] = [], []
     for _ in range(REPEATS):
-        with stopwatch(model) as moments:
-            model.generate(inputs, max_new_tokens=120, grammars=[grammar] if grammar else None)  # type: ignore[arg-type]
-        runs.append([after - before for before, after in pairwise(moments)])
-    return [min(steps) for steps in zip(*runs, strict=True)]
+        for times, grammars in zip(runs, (None, [grammar]), strict=True):
+            with stopwatch(model) as moments:
+                model.generate(inputs, max_new_tokens=120, grammars=grammars)  # type: ignore[arg-type]
+            times.append([after - before for before, after in pairwise(moments)])
+    free, held = ([min(steps) for steps in zip(*times, strict=True)] for times in runs)
+    return free, held
 
 
 def compiling(model: OmniModel, grammar: Grammar) -> float:
@@ -66,31 +68,50 @@ def compiling(model: OmniModel, grammar: Grammar) -> float:
     return time.thread_time() - begin
 
 
+def asking(tokenizer: LLTokenizer, grammar: Grammar) -> tuple[list[float], list[float]]:
+    """Seconds to ask about the next token alone, and about all tokens, at each token of an answer."""
+    label = next(iter(grammar.spoken), "somebody sits down and reads a newspaper")
+    text = "\n".join(f"From {start}.2 to {start + 4}.8, {label}." for start in (3, 12, 31))
+    runs: tuple[list[list[float]], list[list[float]]] = [], []
+    for _ in range(REPEATS):
+        matcher = LLMatcher(tokenizer, grammar.text)
+        for times in runs:
+            times.append([])
+        for token in tokenizer.tokenize_str(text):
+            begin = time.thread_time()
+            assert matcher.validate_tokens([token])
+            middle = time.thread_time()
+            matcher.compute_logit_bias()
+            runs[0][-1].append(middle - begin)
+            runs[1][-1].append(time.thread_time() - middle)
+            matcher.consume_token(token)
+    one, all_tokens = ([min(steps) for steps in zip(*times, strict=True)] for times in runs)
+    return one, all_tokens
+
+
 def real_vocabulary(path: object) -> str:
     model = random_model(qwen_tokenizer())
     begin = time.thread_time()
-    _ = model.grammars
-    print(f"Reading the vocabulary of {model.grammars.vocabulary:,}, once for a model: "
-          f"{time.thread_time() - begin:.1f} s\n")  # fmt: skip
+    grammars = model.grammars
+    print(f"Reading the vocabulary of {grammars.vocabulary:,}, once for a model: {time.thread_time() - begin:.1f} s\n")
     inputs = RealTimeInputs(model.processor, model.model)
     clip = load_clip(path, frames=50, resize=inputs.resize)  # type: ignore[arg-type]
     built = inputs.build([clip])
-    rows = []
-    for name, labels in (*PROJECTS.items(), ("free words, token by token", ())):
-        if name not in PROJECTS:
-            known = model.grammars
-            model.grammars = Grammars(model.processor.tokenizer, known.vocabulary, known.end_ids)
-            model.grammars.tokenizer = known.tokenizer.with_slices([])
+    rows, asked = [], []
+    for name, labels in PROJECTS.items():
         grammar = Grammar(labels, 48.0, descriptions=not labels)
         first = compiling(model, grammar)
-        free, held = token_times(model, built, None), token_times(model, built, grammar)
+        free, held = token_times(model, built, grammar)
         added = (median(held) - median(free)) * 1e3
         rows.append([
             name, f"{first * 1e3:.0f}", f"{median(free) * 1e3:.2f}", f"{median(held) * 1e3:.2f}", f"**{added:.2f}**",
             f"{(max(held) - median(free)) * 1e3:.2f}",
         ])  # fmt: skip
+        one, all_tokens = asking(grammars.tokenizer, grammar)
+        asked.append([name, *(f"{figure(steps) * 1e3:.3f}" for steps in (one, all_tokens) for figure in (mean, max))])
     header = ["48 s, real vocabulary", "first use, ms", "a token without, ms", "with, ms", "added, ms", "at most, ms"]
-    return table(header, rows)
+    parts = ["asking about", "one token, ms", "at most, ms", "all tokens, ms", "at most, ms"]
+    return f"{table(header, rows)}\n\n{table(parts, asked)}"
 
 
 def demo(count: int) -> str:

@@ -67,18 +67,19 @@ def takes(grammars: Grammars, grammar: Grammar, text: str) -> bool:
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
-@pytest.mark.parametrize("labels", [(), SHAPES])
-def test_deciding_on_many_tokens_at_once_allows_the_same_ones(qwen_grammars: Grammars, labels: tuple[str, ...]) -> None:
-    grammar = Grammar(labels, 48.0, descriptions=True)
-    label = labels[0] if labels else "somebody sits down. \u732b naps " + "x" * 40  # up to where it must end
-    text = f"From 3.2 to 7.8, {label}: he reads, slowly.\nFrom 8.0 to 9.5, {label}."
-    matchers = [LLMatcher(tokenizer, grammar.text) for tokenizer in (
-        qwen_grammars.tokenizer, qwen_grammars.tokenizer.with_slices([])
-    )]  # fmt: skip
-    for token in qwen_grammars.tokenizer.tokenize_str(text):
-        at_once, one_by_one = [matcher.compute_bitmask() for matcher in matchers]
-        assert at_once == one_by_one
-        assert all(matcher.consume_token(token) for matcher in matchers)
+def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: Grammars) -> None:
+    """Its scores are its own wherever it does as it should; else what is left is what the grammar allows."""
+    grammar = Grammar(SHAPES, 48.0)
+    [first, *_] = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
+    stray = demo_grammars.tokenizer.tokenize_str(" red")[0]
+    matchers = [demo_grammars.matcher(grammar.text) for _ in range(2)]
+    following = Following(matchers, demo_grammars.end_ids, demo_grammars.vocabulary)
+    scores = torch.zeros(2, demo_grammars.vocabulary)
+    scores[0, first], scores[1, stray], scores[1, first] = 2.0, 3.0, 1.0
+    held = following.hold(scores.clone())
+    assert torch.equal(held[0], scores[0])
+    assert held[1].isfinite().tolist() == [bool(allowed) for allowed in matchers[1].compute_logit_bias()]
+    assert held.argmax(-1).tolist() == [first, first]
 
 
 def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: Grammars) -> None:

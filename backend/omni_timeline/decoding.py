@@ -20,10 +20,6 @@ from transformers import LogitsProcessor
 from omni_timeline.errors import ModelError
 
 NUMERALS = "0123456789."  # what times are written with
-# Tokens of nothing but these characters are decided on all at once where a grammar has free words and room for as many;
-# llguidance looks at all others one by one. They only have to be allowed there (see `grammar`) for this to be of use.
-_PLAIN = r"[^:.\x00-\x1f\x7f-\x9f\u2028\u2029]"
-PLAIN_TOKENS = [rf"{_PLAIN}{{1,10}}", rf"{_PLAIN}{{1,30}}"]
 KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
 
 
@@ -81,9 +77,7 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int, end_ids: Sequence[int]) -> None:
         self.end_ids = tuple(end_ids)
         self.vocabulary = vocabulary
-        self.tokenizer = llguidance.hf.from_tokenizer(
-            tokenizer, n_vocab=vocabulary, eos_token=list(end_ids), slices=PLAIN_TOKENS
-        )
+        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(end_ids))
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -104,7 +98,7 @@ class Grammars:
 
 
 class Following:
-    """Leaves each row of a batch only the tokens that its grammar allows next; made anew for each `generate`.
+    """Holds each row of a batch to its grammar; made anew for each `generate`, which takes the likeliest tokens.
 
     Attributes:
         whole: for each row, up to how many tokens what is written so far could end; 0 where it never could.
@@ -121,20 +115,27 @@ class Following:
         self.whole = [0] * len(matchers)
 
     def hold(self, scores: Tensor) -> Tensor:
-        """The scores of the next tokens, and -inf for those that are not allowed.
+        """The scores of the next tokens; in a row whose likeliest token is not allowed, -inf for all that are not.
+
+        To ask about one token is far quicker than about all, and mostly the model does as it should.
 
         Raises:
             ModelError: a matcher gave up; it would end the answer there, and say nothing.
         """
-        allowed = [  # a byte for each token, 0 where it may not follow; a row that is done waits for the others
-            self._ends if ended or matcher.is_stopped() else matcher.compute_logit_bias()
-            for ended, matcher in zip(self._ended, self._matchers, strict=True)
-        ]
-        for matcher in self._matchers:
+        for row, (matcher, likeliest) in enumerate(zip(self._matchers, scores.argmax(-1).tolist(), strict=True)):
+            if self._ended[row]:  # and is padded until the others are done
+                continue
+            if matcher.is_stopped():
+                allowed = self._ends
+            elif matcher.validate_tokens([likeliest]):
+                continue
+            else:
+                allowed = bytearray(matcher.compute_logit_bias())  # a byte for each token, 0 where it may not follow
             if matcher.is_error():
                 raise _cannot_follow(matcher)
-        forbidden = torch.frombuffer(bytearray().join(allowed), dtype=torch.uint8).view(len(allowed), -1) == 0
-        return scores.masked_fill_(forbidden.to(scores.device), -torch.inf)
+            forbidden = torch.frombuffer(allowed, dtype=torch.uint8) == 0
+            scores[row].masked_fill_(forbidden.to(scores.device), -torch.inf)
+        return scores
 
     def note(self, token_ids: Sequence[int]) -> None:
         """Takes the token that was chosen for each row to its matcher.
