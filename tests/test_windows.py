@@ -97,6 +97,31 @@ def reports(draw: st.DrawFn) -> list[Report]:
     return found
 
 
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[float, list[Segment]]:
+    """A duration and what happens: of each label one event after the other, some of which touch."""
+    duration = draw(st.floats(50, 300))
+    events = []
+    for label in "ab":
+        edges = sorted(draw(st.sets(st.integers(0, int(10 * duration)), max_size=12)))
+        spans = [(start / 10, end / 10) for start, end in pairwise(edges)]
+        events += [Segment(start, end, label) for start, end in spans if draw(st.booleans())]
+    return duration, sorted(events)
+
+
+@given(scenes())
+def test_what_every_window_sees_rightly_comes_back_as_it_is(scene: tuple[float, list[Segment]]):
+    """However an event lies across the borders, and also where the next one of its label begins at its end."""
+    duration, events = scene
+    found = [
+        Report(window, Segment(max(event.start, window.start), min(event.end, window.end), event.label))
+        for window in plan(duration, 48.0)
+        for event in events
+        if max(event.start, window.start) < min(event.end, window.end)
+    ]
+    assert list(merge(found)) == events
+
+
 @given(reports(), st.randoms())
 def test_the_order_of_the_reports_does_not_matter(found: list[Report], random):
     shuffled = list(found)
