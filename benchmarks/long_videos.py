@@ -52,6 +52,7 @@ def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[
         scores.append(event_f1(sample.events, found))
         for sounding, those in errors.items():
             those += boundary_errors(_of_kind(sample.events, sounding), _of_kind(found, sounding))
+    of_shapes, of_tones = errors.values()
     score, minutes = pool(scores), sum(sample.duration for sample in samples) / 60
     return [
         kind,
@@ -59,7 +60,7 @@ def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[
         f"{score.f1:.3f}",
         f"{score.precision:.3f}",
         f"{score.recall:.3f}",
-        *(f"{median(those):.3f} s" if those else "-" for those in errors.values()),
+        *(f"{median(those):.3f} s" if those else "-" for those in (of_shapes + of_tones, of_shapes, of_tones)),
         f"{spent / minutes:.2f} s",
     ]
 
@@ -80,7 +81,7 @@ def accuracy(model: OmniModel, count: int) -> None:
             for way, query in ways:
                 rows.append(row(Pipeline(model, query), long, f"{kind}, {count} x {MINUTES} min{density}", way))
     header = [
-        "videos", "way", "F1 at IoU 0.5", "precision", "recall", "median error at edges of shapes", "of tones",
+        "videos", "way", "F1 at IoU 0.5", "precision", "recall", "median boundary error", "of shapes", "of tones",
         "time for a minute",
     ]  # fmt: skip
     print(f"{model.description}\n")

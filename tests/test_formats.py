@@ -68,12 +68,14 @@ def test_a_json_list_is_read_back(objects: list[object]):
 
 
 def test_csv_has_a_header_and_a_line_for_each_segment():
-    text = formats.csv_header() + formats.csv_rows(predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines")))
+    text = formats.csv_header() + formats.csv_rows(
+        predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines", 0.32173835))
+    )
     assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
         {"video": "clips/one.mp4", "start": "1.234", "end": "2.0", "label": "red square", "text": "top left",
          "score": "0.75"},
         {"video": "clips/one.mp4", "start": "5.0", "end": "6.0", "label": 'a "b", c', "text": "two lines",
-         "score": ""},
+         "score": "0.3217"},
         {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": ""},
     ]  # fmt: skip
 

@@ -42,7 +42,7 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
                 "end": _rounded(segment.end),
                 "label": segment.label,
                 "text": segment.text,
-                "score": None if segment.score is None else round(segment.score, 4),
+                "score": _rounded_score(segment),
             }
             for segment in prediction.segments
         ],
@@ -64,7 +64,7 @@ def csv_rows(prediction: Prediction) -> str:
             _rounded(segment.end),
             _one_line(segment.label),
             _one_line(segment.text),
-            segment.score,
+            _rounded_score(segment),
         )
         for segment in prediction.segments
     )
@@ -152,6 +152,10 @@ def mime_type(video: Path) -> str:
 def _rounded(second: float) -> float:
     """Seconds to the millisecond: the rest is rounding of binary numbers."""
     return round(second, 3)
+
+
+def _rounded_score(segment: Segment) -> float | None:
+    return None if segment.score is None else round(segment.score, 4)
 
 
 def _milliseconds(segment: Segment) -> tuple[int, int]:
