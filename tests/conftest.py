@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 import omni_timeline
 
@@ -25,6 +26,9 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+settings.register_profile("untimed", deadline=None)  # how long an example takes depends on what else is running
+settings.load_profile("untimed")
+
 SAMPLES = Path(omni_timeline.__file__).parent / "demo" / "samples"
 
 

@@ -159,7 +159,7 @@ def some_segments(draw: st.DrawFn) -> Segment:
     return Segment(start, start + length, draw(words), draw(st.one_of(st.just(""), words)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(some_segments(), max_size=6))
 def test_whatever_the_words_every_reader_finds_every_segment(
     tmp_path_factory: pytest.TempPathFactory, found: list[Segment]

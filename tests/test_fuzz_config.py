@@ -92,7 +92,7 @@ def element(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 anything = st.recursive(words.map(escaped), element, max_leaves=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(likely() | anything | st.text())
 @example("\x00")
 @example("<View>\ud800</View>")
@@ -107,7 +107,7 @@ def test_a_config_is_served_or_refused_whatever_it_is(xml):
     served(xml)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(likely(), st.integers(0, 400), st.integers(0, 400), st.sampled_from(["", "<", ">", '"', "&", "\x00", "]]>"]))
 def test_a_config_is_served_or_refused_wherever_it_is_damaged(xml, first, second, instead):
     begin, end = sorted((first % (len(xml) + 1), second % (len(xml) + 1)))

@@ -39,7 +39,7 @@ schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 
 
 @schema.parametrize()
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_every_answer_is_one_of_those_described(case: Any):
     response = case.call(app=app)
     TRIED[response.status_code] += 1

@@ -261,7 +261,7 @@ class TestTrueTimes:
         assert len(clip.times) == 6
         Laid(model, real.build([clip])).check(clip, 23 / 2)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(duration=st.floats(0.1, 8), stretch=st.floats(1, 12), frames=st.integers(1, 60))
     def test_layout_and_model_agree_at_any_frame_spacing(
         self, real: RealTimeInputs, model: Any, duration: float, stretch: float, frames: int

@@ -498,7 +498,7 @@ def predictions(draw: st.DrawFn) -> tuple[str, float, dict, dict]:
     return xml, duration, data, config.prediction(segments, duration=duration, task_data=data, model_version="m")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(predictions())
 def test_label_studio_accepts_whatever_is_predicted(drawn):
     xml, duration, data, prediction = drawn
@@ -595,7 +595,7 @@ def paths(value: object, begin: str = "") -> list[str]:
     return [path for key, inner in pairs for path in [f"{begin}{key}", *paths(inner, f"{begin}{key}.")]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(predictions(), st.data())
 def test_what_label_studios_own_sdk_refuses_does_not_leave(drawn, data):
     xml, duration, task_data, prediction = drawn
@@ -714,7 +714,7 @@ def test_regions_of_an_audio_are_read_with_all_that_they_contain():
     assert HEARD.from_result(result, task_data={}) == [Segment(0, 1, "Speech"), Segment(1.25, 4.5, "Speech", "hello")]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(0.1, 1000),
     st.lists(
@@ -775,7 +775,7 @@ odd_regions = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(odd_regions, max_size=3), st.none() | st.floats(0.1, 100))
 def test_no_content_of_an_annotation_raises(result, duration):
     for segment in CONFIG.from_result(result, task_data={}, duration=duration):
@@ -785,7 +785,7 @@ def test_no_content_of_an_annotation_raises(result, duration):
 frame_rates = st.sampled_from([1, 23.976, 24, 25, 29.97, 30000 / 1001, 60, 0.04])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     frame_rate=frame_rates,
     duration=st.floats(0.5, 7200),

@@ -362,7 +362,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     text=st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=30).map("".join)),
     duration=st.floats(min_value=0.01, max_value=1e5),
@@ -496,7 +496,7 @@ tenths = st.tuples(st.integers(0, 999), st.integers(1, 300)).map(lambda t: (t[0]
 segments = st.builds(lambda times, label, text: Segment(*times, label, text), tenths, words, st.just("") | words)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(segments, max_size=8, unique=True))
 @example([Segment(1, 2, "counting from 3 to 5, and on")])
 @example([Segment(1, 2, "from 3 to 5, a")])
@@ -508,7 +508,7 @@ def test_parsing_undoes_formatting(segments):
     assert parsed.warnings == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.floats(0.3, 1e4),
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.text(min_size=1).filter(str.strip), st.text()), max_size=5),

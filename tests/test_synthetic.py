@@ -34,7 +34,7 @@ def dominant_frequency(wave: np.ndarray) -> float:
 
 
 @given(seed=st.integers(0, 10_000), duration=st.floats(2, 60), sound=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_drawn_scene_keeps_to_the_world(seed: int, duration: float, sound: bool):
     scene = draw_scene(np.random.default_rng(seed), duration, sound=sound)
     assert len(scene.events) <= 4
