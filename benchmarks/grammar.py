@@ -1,6 +1,6 @@
 """What it costs to hold an answer to its grammar: the same model with and without it, turn by turn in one run.
 
-    python benchmarks/grammar.py               # about 3 minutes on 2 cores
+    python benchmarks/grammar.py               # about 5 minutes on 2 cores
     python benchmarks/grammar.py --clips 10    # a quick look
 
 Two models: one of random weights with Qwen2.5-Omni's real vocabulary of 151,936 tokens, whose every token is timed; and
