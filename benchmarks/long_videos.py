@@ -1,6 +1,6 @@
 """Long videos in windows, in windows with a second look, and whole, beside clips of 30 s: how good, at what cost.
 
-    python benchmarks/long_videos.py                # 6 videos of 10 minutes with sound and 6 without: a quarter of an hour
+    python benchmarks/long_videos.py                # 6 videos of 10 minutes with sound and 6 without: 15 minutes
     python benchmarks/long_videos.py --videos 1     # a quick look
     python benchmarks/long_videos.py --memory       # one video of an hour at 720p: memory above the loaded model
 
