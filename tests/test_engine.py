@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from omni_timeline.config import engine_environment
 from omni_timeline.engine import Engine, Load
 from omni_timeline.errors import MediaError, ModelError
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
+from omni_timeline.processes import environment_without_secrets
 from omni_timeline.query import Progress, Query
 from omni_timeline.synthetic import LABELS
 
@@ -120,6 +120,6 @@ def test_closing_ends_the_process():
 
 def test_secrets_do_not_go_along():
     given = {"LABEL_STUDIO_API_KEY": "a", "BASIC_AUTH_PASSWORD": "b", "WEBHOOK_SECRET": "c", "HF_HOME": "/d"}
-    passed = engine_environment(given)
+    passed = environment_without_secrets(given)
     assert passed["HF_HOME"] == "/d"
     assert not set(passed) & set(list(given)[:3])

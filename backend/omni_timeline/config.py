@@ -1,6 +1,6 @@
 """What the operator decides: the settings of the service, read from environment variables and checked once.
 
-The only reader of `os.environ`. Knows the variables' names, their defaults and what each may be; knows nothing of
+Reads `os.environ`. Knows the variables' names, their defaults and what each may be; knows nothing of
 what is done with them. `docs/operations.md` has the same list for people.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,6 @@ from omni_timeline.errors import RequestError
 HUBS = ("huggingface", "modelscope")
 GIB = 1024**3
 
-# What a program needs to start where this one did. Nothing that is a setting or could be a secret.
-_HARMLESS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
-
-_SECRETS = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASSWORD", "WEBHOOK_SECRET")
-
 _HOST = re.compile(r"((\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])\.?(:\d{1,5})?")
 
 Number = TypeVar("Number", int, float)
@@ -34,21 +28,6 @@ Number = TypeVar("Number", int, float)
 def default_cache_dir() -> Path:
     """Where fetched videos are kept when nobody says otherwise."""
     return Path.home() / ".cache" / "omni-timeline"
-
-
-def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a Python process that handles strangers' files: it finds this package and knows no token."""
-    path = [folder for folder in sys.path if folder] + [str(Path(__file__).parents[1])]
-    harmless = {name: environ[name] for name in _HARMLESS if name in environ}
-    # One thread of linear algebra is enough, and a process with several must not fork.
-    return {**harmless, "PYTHONPATH": os.pathsep.join(path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-
-def engine_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of the process with the model: all of this one's (CUDA, hubs, threads), but for the secrets."""
-    path = [folder for folder in sys.path if folder] + [str(Path(__file__).parents[1])]
-    open_ones = {name: value for name, value in environ.items() if name not in _SECRETS}
-    return {**open_ones, "PYTHONPATH": os.pathsep.join(path)}
 
 
 @dataclass(frozen=True)

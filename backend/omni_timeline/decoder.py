@@ -15,7 +15,6 @@ Knows nothing of how a file is read; `media` does that. Neither side imports tor
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -35,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from omni_timeline.config import child_environment
+from omni_timeline import processes
 from omni_timeline.container import DecodeLimits
 from omni_timeline.errors import MediaError, OmniTimelineError
 from omni_timeline.media import Clip, VideoInfo
@@ -49,7 +48,6 @@ _START_SECONDS = 60.0  # s for the decoder process to come up; half a second whe
 _MESSAGE_BYTES = 64 * 1024**2  # of the JSON: the times of two million frames
 _OPEN_FILES = 64
 _LAST_WORDS = 0.5  # s between the end of a worker's socket and its exit status
-_PR_SET_PDEATHSIG = 1
 
 
 class Decoder:
@@ -133,17 +131,9 @@ class Decoder:
         return _receive(self._control)
 
     def _launch(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                # -P: the folder this was started in has no say in what is imported.
-                [sys.executable, "-P", "-m", "omni_timeline.decoder", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=child_environment(),
-                start_new_session=True,  # Ctrl-C and a stopping terminal are for this process to decide on
-            )
+        process, ours = processes.start(
+            "omni_timeline.decoder", environment=processes.minimal_environment(), silent=True
+        )
         ours.settimeout(_START_SECONDS)
         self._process, self._control, self._owner = process, ours, os.getpid()
 
@@ -289,7 +279,6 @@ def _receive_into(peer: socket.socket, view: memoryview) -> None:
 # --- the decoder process ----------------------------------------------------------------------------------------------
 def serve(control: socket.socket) -> None:
     """Start and end workers until the other side is gone. Never touches a file."""
-    libc = ctypes.CDLL(None)
     workers = set[int]()
     while True:
         # One byte, since the socket comes with the first; the rest as always.
@@ -300,7 +289,7 @@ def serve(control: socket.socket) -> None:
         if "start" in message:
             worker = os.fork()
             if worker == 0:
-                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                processes.end_with_parent()
                 control.close()
                 _work(socket.socket(fileno=descriptors[0]), DecodeLimits(**message["start"]))
                 os._exit(0)

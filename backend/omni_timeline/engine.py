@@ -14,11 +14,9 @@ Knows when the model is there and whose turn it is. Knows no HTTP and no Label S
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from omni_timeline.config import engine_environment
+from omni_timeline import processes
 from omni_timeline.container import DecodeLimits
 from omni_timeline.errors import ModelError, OmniTimelineError
 from omni_timeline.query import Prediction, Progress, Query
@@ -38,7 +36,6 @@ ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by a
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 NICENESS = 5  # the server's answers come before the model's work; they share the cores
-_PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger(__name__)
 
@@ -195,15 +192,7 @@ class Engine:
                 log.error("The model's process ended (%s); starting it again", _how(self._process.returncode))
 
     def _start(self) -> Connection:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "omni_timeline.engine", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=engine_environment(),
-                start_new_session=True,  # Ctrl-C is for this process to decide on
-            )
+        process, ours = processes.start("omni_timeline.engine", environment=processes.environment_without_secrets())
         with self._change:
             self._process = process
             if self._closed:
@@ -244,7 +233,7 @@ def _how(status: int) -> str:
 
 def _main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    processes.end_with_parent()
     os.nice(NICENESS)
     connection = Connection(descriptor)
     try:

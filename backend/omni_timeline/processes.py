@@ -1,0 +1,70 @@
+"""One of this package's modules in a process of its own: its socket, its environment, its end.
+
+    process, connection = start("omni_timeline.engine", environment=environment_without_secrets())
+
+The module is run as `python -m MODULE DESCRIPTOR`, with the number of its end of a socket pair as its only argument.
+Knows nothing of what the two sides say to each other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# What a program needs to start where this one did. Nothing that is a setting or could be a secret.
+HARMLESS = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
+SECRETS = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASSWORD", "WEBHOOK_SECRET")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def start(
+    module: str, *, environment: Mapping[str, str], silent: bool = False
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a module in a process of its own; returns the process and this side's end of the socket to it.
+
+    Args:
+        module: its dotted name; called with the number of its socket's descriptor.
+        environment: all of the process's environment variables.
+        silent: whether what it prints to stdout is thrown away.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            # -P: the folder this was started in has no say in what is imported.
+            [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if silent else None,
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C and a closing terminal are for the parent to decide on
+        )
+    return process, ours
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def minimal_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a process that handles strangers' files: it finds this package and knows no setting."""
+    harmless = {name: environ[name] for name in HARMLESS if name in environ}
+    # One thread of linear algebra is enough, and a process with several must not fork.
+    return {**harmless, "PYTHONPATH": _python_path(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def environment_without_secrets(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """This process's environment (CUDA, hubs, threads) without the secrets."""
+    kept = {name: value for name, value in environ.items() if name not in SECRETS}
+    return {**kept, "PYTHONPATH": _python_path()}
+
+
+def _python_path() -> str:
+    """Where Python looks for modules here, and the folder that holds this package."""
+    return os.pathsep.join([*(folder for folder in sys.path if folder), str(Path(__file__).parents[1])])
