@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
-    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), Query().for_project(config))
+    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), config.options(Query()))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
         scene = draw_scene(np.random.default_rng(2), arguments.duration, sound=True)

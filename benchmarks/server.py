@@ -32,7 +32,6 @@ from demo.servers import free_port, local_environ, running
 from omni_timeline.engine import Engine, Load
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
-from omni_timeline.server import project_query
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
@@ -145,7 +144,7 @@ def is_busy(ask: Asker) -> bool:
 
 def overhead(folder: Path, rounds: int) -> None:
     """Videos by the engine alone and by the server, in turns, and in turns which of them is first."""
-    query = project_query(Query(), LabelConfig.from_xml(CONFIG))
+    query = LabelConfig.from_xml(CONFIG).options(Query())
     bare, served = [], []
     engine = Engine(Load("demo", device="cpu"))
     try:

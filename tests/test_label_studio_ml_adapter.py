@@ -15,7 +15,6 @@ from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
-from omni_timeline.server import project_query
 
 pytest.importorskip(
     "label_studio_ml",
@@ -63,7 +62,7 @@ def version(client: FlaskClient) -> str:
 
 
 def test_the_version_is_that_of_the_projects_query(version: str, demo_model: OmniModel):
-    assert version == project_query(Query(), LabelConfig.from_xml(LABEL_CONFIG)).version(demo_model.version)
+    assert version == LabelConfig.from_xml(LABEL_CONFIG).options(Query()).version(demo_model.version)
 
 
 def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_nothing(
@@ -80,7 +79,7 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
     first, gone, second = answer.json["results"]
     assert gone == []
     config = LabelConfig.from_xml(LABEL_CONFIG)
-    pipeline = Pipeline(demo_model, project_query(Query(), config))
+    pipeline = Pipeline(demo_model, config.options(Query()))
     for entry, sample in zip((first, second), samples, strict=False):
         found = pipeline.predict(sample)
         assert entry["model_version"] == version

@@ -72,7 +72,7 @@ STILL_FLAT = {
 TO_BE_CUT = {
     ("confidence", "model"), ("decoder", "media"), ("formats", "query"), ("formats", "regions"), ("inputs", "media"),
     ("model", "grammar"), ("page", "query"), ("predictor", "cache"), ("predictor", "jobs"), ("predictor", "measures"),
-    ("predictor", "query"), ("query", "regions"), ("regions", "query"), ("views", "media"), ("views", "query"),
+    ("predictor", "query"),  ("regions", "query"), ("views", "media"), ("views", "query"),
 }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_a_single_label_that_says_something_is_the_only_one_there_is():
 
 def test_a_project_decides_for_itself():
     attributes = 'model_frames="24" model_window_seconds="whole" model_score_threshold="0.3" model_prompt="Listen!"'
-    query = Query(refine=True).for_project(LabelConfig.from_xml(CONFIG.format(attributes)))
+    query = LabelConfig.from_xml(CONFIG.format(attributes)).options(Query(refine=True))
     assert query == Query(
         refine=True,
         frames=24,
@@ -87,13 +87,20 @@ def test_a_project_decides_for_itself():
         labels=("speech", "music"),
         hints=(("speech", "somebody talks"),),
         prompt=Prompt(user="Listen!"),
+        descriptions=False,  # the config has no place for them
     )
+
+
+def test_a_project_has_one_version_wherever_it_is_predicted():
+    """The command line and the server once made two for a config without a place for descriptions."""
+    with_text = CONFIG.replace("</View>", '<TextArea name="d" toName="v" perRegion="true"/></View>')
+    options = [LabelConfig.from_xml(xml.format("")).options(Query()) for xml in (CONFIG, with_text)]
+    assert [each.descriptions for each in options] == [False, True]
+    assert options[0].version("demo-1") != options[1].version("demo-1")
 
 
 def test_what_a_project_says_nothing_of_stays_as_the_service_is_set():
-    query = Query(frames=24, window_seconds=25.0, score_threshold=0.2).for_project(
-        LabelConfig.from_xml(CONFIG.format(""))
-    )
+    query = LabelConfig.from_xml(CONFIG.format("")).options(Query(frames=24, window_seconds=25.0, score_threshold=0.2))
     assert (query.frames, query.window_seconds, query.score_threshold) == (24, 25.0, 0.2)
 
 

@@ -29,7 +29,6 @@ from omni_timeline.server import (
     THREADS,
     create_app,
     gunicorn_options,
-    project_query,
     service_query,
 )
 from scripted_model import CHECKPOINT, ScriptedModel
@@ -93,7 +92,7 @@ def failures(client: FlaskClient) -> dict[str, str]:
 # --- what Label Studio asks ------------------------------------------------------------------------------------------
 def test_the_recorded_setup_request_gets_the_model_version(client: FlaskClient):
     answer = client.post("/setup?", json=recorded("setup_request"))
-    expected = project_query(Query(), LabelConfig.from_xml(recorded("setup_request")["schema"])).version(CHECKPOINT)
+    expected = LabelConfig.from_xml(recorded("setup_request")["schema"]).options(Query()).version(CHECKPOINT)
     assert (answer.status_code, answer.json) == (200, {"model_version": expected})
 
 
@@ -241,10 +240,8 @@ def test_without_settings_the_service_asks_what_the_command_line_asks():
 
 
 def test_a_project_wins_over_the_operator(settings: Settings):
-    query = project_query(
-        service_query(replace(settings, frames=30, score_threshold=0.2)),
-        LabelConfig.from_xml(config('model_frames="20"')),
-    )
+    service = service_query(replace(settings, frames=30, score_threshold=0.2))
+    query = LabelConfig.from_xml(config('model_frames="20"')).options(service)
     assert (query.frames, query.score_threshold, query.labels) == (20, 0.2, ("Speech", "Action"))
 
 

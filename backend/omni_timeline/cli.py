@@ -443,7 +443,7 @@ def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) 
         max_pixels=arguments.max_pixels,
         remap=arguments.remap,
     )
-    query = query.for_project(config) if config else query
+    query = config.options(query) if config else query
 
     from omni_timeline.model import OmniModel
     from omni_timeline.pipeline import Pipeline

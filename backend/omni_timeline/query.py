@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, get_args
 
 from omni_timeline.errors import OmniTimelineError, RequestError
 from omni_timeline.prompts import DEFAULT_PROMPT, Prompt, with_labels
-from omni_timeline.regions import SHORTEST_WINDOW, LabelConfig
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import even_frame_count
 
@@ -25,6 +24,7 @@ Remap = Literal["real", "nominal", "rescale"]
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
+SHORTEST_WINDOW = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 GENERIC_LABELS = ("event", "other", "unknown")  # a label of such a name says nothing: the words are in the text
 
 
@@ -80,20 +80,6 @@ class Query:
             raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
         if self.remap not in get_args(Remap):
             raise RequestError(f"remap must be one of {', '.join(get_args(Remap))}, got {self.remap!r}.")
-
-    def for_project(self, config: LabelConfig) -> Self:
-        """The same, with the labels of a project and what its labelling config decides."""
-        chosen = config.settings
-        window = chosen.window_seconds
-        return replace(
-            self,
-            labels=config.labels,
-            hints=tuple(sorted(config.hints.items())),
-            prompt=self.prompt if chosen.prompt is None else replace(self.prompt, user=chosen.prompt),
-            frames=self.frames if chosen.frames is None else chosen.frames,
-            window_seconds=self.window_seconds if window is None else None if window == "whole" else window,
-            score_threshold=self.score_threshold if chosen.score_threshold is None else chosen.score_threshold,
-        )
 
     @property
     def closed_labels(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from omni_timeline.errors import LabelConfigError, OmniTimelineError
+from omni_timeline.query import SHORTEST_WINDOW, Query
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import LabelTimeline
 
@@ -33,7 +34,6 @@ USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name t
 LARGEST_FRAME = 2**53  # beyond it a number no longer counts single frames
 MOST_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
 MOST_CHARACTERS = 2_000_000  # in a labelling config; 5,000 labels take a quarter of it
-SHORTEST_WINDOW = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 NEEDS = '<TimelineLabels toName="video"> on a <Video>, or <Labels toName="audio"> on an <Audio>, with <Label> tags'
 
 
@@ -182,6 +182,24 @@ class LabelConfig:
         """What labels mean, by label, for those where the config says it."""
         labels = [label for control in self.controls for label in control.labels if label.hint]
         return {label.value: label.hint for label in reversed(labels)}
+
+    def options(self, base: Query) -> Query:
+        """What the model is asked for this project: `base`, with the labels and whatever the config decides.
+
+        Descriptions are asked for where the config has a place for a region's text.
+        """
+        chosen = self.settings
+        window = chosen.window_seconds
+        return replace(
+            base,
+            labels=self.labels,
+            hints=tuple(sorted(self.hints.items())),
+            descriptions=any(control.text_area is not None for control in self.controls),
+            prompt=base.prompt if chosen.prompt is None else replace(base.prompt, user=chosen.prompt),
+            frames=base.frames if chosen.frames is None else chosen.frames,
+            window_seconds=base.window_seconds if window is None else None if window == "whole" else window,
+            score_threshold=base.score_threshold if chosen.score_threshold is None else chosen.score_threshold,
+        )
 
     def label_for(self, name: str) -> str:
         """The label that a model means by `name`, or the default label."""

@@ -28,7 +28,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -113,13 +113,6 @@ def service_query(settings: Settings) -> Query:
     )
 
 
-def project_query(service: Query, config: LabelConfig) -> Query:
-    """What the model is asked for a project: its labels, what its config decides, and texts if there is a place."""
-    return replace(
-        service.for_project(config), descriptions=any(control.text_area is not None for control in config.controls)
-    )
-
-
 @dataclass(frozen=True)
 class Project:
     """A project as it was last asked about: for the status page."""
@@ -180,7 +173,7 @@ class Service:
             ModelError: the version is not known within `seconds`, or there is no model.
         """
         config = self.config(xml, project)
-        query = project_query(self.query, config)
+        query = config.options(self.query)
         checkpoint = self.model.wait_for_version(seconds)
         if self.model.error is not None:
             raise self.model.error

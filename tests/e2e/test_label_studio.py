@@ -84,7 +84,7 @@ def test_the_stored_predictions_are_what_the_command_line_predicts(
     studio: LabelStudio, project: Project, demo_model: OmniModel
 ):
     """Whatever the checkpoint is worth: nothing is lost or moved between it and Label Studio's database."""
-    pipeline = Pipeline(demo_model, Query().for_project(project.config))
+    pipeline = Pipeline(demo_model, project.config.options(Query()))
     for clip, stored in zip(project.clips, stored_segments(studio, project), strict=True):
         predicted = [project.config.labelled(segment) for segment in pipeline.predict(clip).segments]
         assert [segment.label for segment in stored] == [segment.label for segment in predicted]
