@@ -114,7 +114,7 @@ def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]
             write_video(scene, path.with_name(f"unfinished-{path.name}"), fps=10).replace(path)
         clip = load_clip(path, frames=FRAMES[number % len(FRAMES)], resize=inputs.resize)
         grammar = Grammar(LABELS, clip.duration)
-        [output] = model.generate(inputs.build([clip]), grammars=[grammar])
+        [output] = model.generate(inputs.build([clip]), grammars=[grammar.text])
         parsed = grammar.read(output.text)
         scores.append(event_f1(scene.events, parsed.segments))
         for segment, (begin, end) in zip(scored(parsed, output), parsed.spans, strict=True):

@@ -131,7 +131,7 @@ def demo(count: int) -> str:
             texts = {}
             runs: dict[str, list[float]] = {"without": [], "with": []}
             for _ in range(REPEATS):
-                for name, grammars in (("without", None), ("with", [grammar])):
+                for name, grammars in (("without", None), ("with", [grammar.text])):
                     begin = time.thread_time()
                     [output] = model.generate(built, grammars=grammars)
                     runs[name].append(time.thread_time() - begin)

@@ -78,7 +78,7 @@ def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, fl
         inputs = pipeline.inputs.build([clip], query.words)
     with timed("generate"):
         [output] = pipeline.model.generate(
-            inputs, max_new_tokens=query.max_new_tokens, grammars=[pipeline.grammar(clip)]
+            inputs, max_new_tokens=query.max_new_tokens, grammars=[pipeline.grammar(clip).text]
         )
     with timed("read"):
         reading = pipeline.read(clip, output)

@@ -21,12 +21,12 @@ Doubt = dict[str, float]  # what else the model thought of in a token's place, w
 
 def scores(*written: tuple[str, Doubt] | str, grammar: Grammar | None = None) -> list[float | None]:
     """The scores of an answer of these tokens; each is certain but for its doubt."""
-    from omni_timeline.model import Output
+    from omni_timeline.answer import Answer
 
     tokens = [token if isinstance(token, tuple) else (token, {}) for token in written]
     text = "".join(token for token, _ in tokens)
     own = [1 - sum(doubt.values()) for _, doubt in tokens]
-    output = Output(
+    output = Answer(
         text=text,
         token_ids=tuple(range(len(tokens))),
         log_probabilities=tuple(map(math.log, own)),
@@ -127,7 +127,7 @@ def test_the_demo_checkpoint_is_sure_of_its_samples(demo_model: OmniModel, sampl
     for path in samples:
         clip = load_clip(path, resize=inputs.resize)
         grammar = Grammar(LABELS, clip.duration)
-        [output] = demo_model.generate(inputs.build([clip]), grammars=[grammar])
+        [output] = demo_model.generate(inputs.build([clip]), grammars=[grammar.text])
         segments = scored(grammar.read(output.text), output)
         assert segments
         assert all(isinstance(segment, Segment) and (segment.score or 0) > 0.5 for segment in segments)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from omni_timeline.delivery import DeliveryError, LabelStudioApi
+from omni_timeline.delivery import LabelStudioApi
+from omni_timeline.errors import DeliveryError
 
 LEGACY_TOKEN = "0" * 40
 

@@ -17,12 +17,13 @@ from llguidance import LLMatcher, LLParserLimits
 from transformers import AutoTokenizer
 
 from benchmarks.qwen_vocabulary import VOCABULARY, qwen_tokenizer, random_model
+from omni_timeline.answer import NUMERALS, Answer
 from omni_timeline.checkpoint import DEMO_FOLDER
-from omni_timeline.decoding import NUMERALS, Following, Grammars
+from omni_timeline.decoding import Following, Grammars
 from omni_timeline.errors import ModelError
 from omni_timeline.grammar import LONGEST_CLIP, Grammar
 from omni_timeline.inputs import RealTimeInputs
-from omni_timeline.model import OmniModel, Output
+from omni_timeline.model import OmniModel
 from omni_timeline.segments import NO_EVENTS, Segment, format_segments, parse_segments
 from test_inputs import make_clip
 
@@ -339,20 +340,20 @@ def scatterbrain(request: pytest.FixtureRequest) -> OmniModel:
 
 
 @pytest.fixture(scope="module")
-def answers(scatterbrain: OmniModel) -> list[Output]:
+def answers(scatterbrain: OmniModel) -> list[Answer]:
     """One batch for all cases, of clips of different durations."""
     clips = [make_clip(grammar.duration if grammar.duration < 60 else 60, 5, sound=False) for grammar in CASES]
     inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build(clips)
-    return scatterbrain.generate(inputs, grammars=CASES, max_new_tokens=1500)
+    return scatterbrain.generate(inputs, grammars=[grammar.text for grammar in CASES], max_new_tokens=1500)
 
 
-def test_random_weights_answer_within_the_grammar(answers: list[Output]) -> None:
+def test_random_weights_answer_within_the_grammar(answers: list[Answer]) -> None:
     for grammar, output in zip(CASES, answers, strict=True):
         assert output.complete
         check(grammar, output.text)
 
 
-def test_what_random_weights_say_is_scored_by_what_they_thought(scatterbrain: OmniModel, answers: list[Output]) -> None:
+def test_what_random_weights_say_is_scored_by_what_they_thought(scatterbrain: OmniModel, answers: list[Answer]) -> None:
     """Not by what the grammar left of it: then a line without a choice would be certain."""
     for output in answers:
         assert len(output.token_ids) == len(output.log_probabilities) == len(output.offsets) == len(output.numerals)
@@ -372,7 +373,9 @@ def test_an_answer_that_is_cut_off_ends_with_a_whole_line(scatterbrain: OmniMode
     clips = [make_clip(grammar.duration, 5, sound=False) for grammar in grammars]
     inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build(clips)
     for grammar, output in zip(
-        grammars, scatterbrain.generate(inputs, grammars=grammars, max_new_tokens=limit), strict=True
+        grammars,
+        scatterbrain.generate(inputs, grammars=[grammar.text for grammar in grammars], max_new_tokens=limit),
+        strict=True,
     ):
         check(grammar, output.text, complete=output.complete)
         assert output.complete or not output.text or output.text.endswith((".", ".\n"))
@@ -382,4 +385,4 @@ def test_an_answer_that_is_cut_off_ends_with_a_whole_line(scatterbrain: OmniMode
 def test_each_row_needs_a_grammar(scatterbrain: OmniModel) -> None:
     inputs = RealTimeInputs(scatterbrain.processor, scatterbrain.model).build([make_clip(3, 5, sound=False)])
     with pytest.raises(ValueError, match="1 clips need as many grammars, got 2"):
-        scatterbrain.generate(inputs, grammars=CASES[:2])
+        scatterbrain.generate(inputs, grammars=[grammar.text for grammar in CASES[:2]])

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from omni_timeline import jobs as jobs_module
-from omni_timeline.delivery import DeliveryError, Kind
-from omni_timeline.errors import MediaError
-from omni_timeline.jobs import Asked, Jobs, LaterError, Report
+from omni_timeline.errors import DeliveryError, DeliveryKind, MediaError, RetryableError
+from omni_timeline.jobs import Jobs
 from omni_timeline.journal import Failed, Journal, Owed
 from omni_timeline.measures import Measures
+from omni_timeline.predictor import Report, TaskPrediction
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
+from omni_timeline.request import TaskRequest
 
 VERSION = "v1"
 TIMELINE = '<TimelineLabels name="t" toName="v"><Label value="A"/></TimelineLabels>'
@@ -52,7 +53,7 @@ class Studio:
     """
 
     stored: dict[int, list[str]] = field(default_factory=dict)
-    faults: list[Kind | str | None] = field(default_factory=list)
+    faults: list[DeliveryKind | str | None] = field(default_factory=list)
     deleted: set[int] = field(default_factory=set)
     pushing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     gate: threading.Event = field(default_factory=threading.Event)
@@ -82,7 +83,7 @@ class Studio:
         with self.lock:
             self.stored.setdefault(task, []).append(prediction["model_version"])
 
-    def _fault(self) -> Kind | str | None:
+    def _fault(self) -> DeliveryKind | str | None:
         with self.lock:
             return self.faults.pop(0) if self.faults else None
 
@@ -103,17 +104,17 @@ class Predicting:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def __call__(self, asked: Asked, report: Report) -> dict[str, Any]:
+    def __call__(self, asked: TaskRequest, report: Report) -> TaskPrediction:
         self.asked.append(asked.task)
         self.gate.wait(PATIENCE)
         time.sleep(self.seconds)
         if asked.task is not None and (errors := self.errors.get(asked.task)):
             raise errors.pop(0)
-        return {"model_version": asked.version, "result": []}
+        return TaskPrediction({"model_version": asked.version, "result": []}, False, {}, {})
 
 
-def asked(task: int | None, version: str = VERSION, **data: Any) -> Asked:
-    return Asked(task, "1", {"video": f"{task}.mp4", **data}, XML, CONFIG, Query(), version)
+def asked(task: int | None, version: str = VERSION, **data: Any) -> TaskRequest:
+    return TaskRequest(task, "1", {"video": f"{task}.mp4", **data}, XML, CONFIG, Query(), version)
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_a_task_that_fails_is_told_of_and_not_owed(jobs: Jobs, studio: Studio, p
 
 
 def test_a_video_that_cannot_be_had_now_is_had_later(jobs: Jobs, studio: Studio, predicting: Predicting):
-    predicting.errors = {1: [LaterError("Label Studio is down."), LaterError("Label Studio is down.")]}
+    predicting.errors = {1: [RetryableError("Label Studio is down."), RetryableError("Label Studio is down.")]}
     assert jobs.ask([asked(1)], soon(PATIENCE)) == [None]  # at once, not at the deadline
     assert nothing_owed(jobs)
     assert studio.stored == {1: [VERSION]}
@@ -332,8 +333,8 @@ def test_a_prediction_that_is_refused_is_told_of_and_does_not_stop_the_others(jo
 
 
 # --- the next process ------------------------------------------------------------------------------------------------
-def restored(row: Owed) -> Asked:
-    return Asked(row.task, row.project, row.data, row.config, CONFIG, Query(), VERSION)
+def restored(row: Owed) -> TaskRequest:
+    return TaskRequest(row.task, row.project, row.data, row.config, CONFIG, Query(), VERSION)
 
 
 def test_what_was_owed_is_delivered_by_the_next_process(

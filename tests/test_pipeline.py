@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omni_timeline.answer import Answer
 from omni_timeline.errors import MediaError, OutOfMemoryError, RequestError
 from omni_timeline.media import Clip, load_clip
 from omni_timeline.metrics import boundary_errors, event_f1
-from omni_timeline.model import OmniModel, Output
+from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline, Reading
 from omni_timeline.query import Failure, Prediction, Progress, Query
 from omni_timeline.segments import Segment
@@ -20,10 +21,10 @@ from omni_timeline.synthetic import LABELS, draw_scene, write_video
 RAW = Query(constrained=False)  # answers in the words of the test
 
 
-def answer(text: str, *, complete: bool = True) -> Output:
+def answer(text: str, *, complete: bool = True) -> Answer:
     """As a model would give it that takes each character for a token, and is sure of it."""
     sure = (0.0,) * len(text)
-    return Output(
+    return Answer(
         text=text,
         token_ids=tuple(map(ord, text)),
         log_probabilities=sure,
@@ -161,7 +162,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, 
     expected = Pipeline(demo_model, query).predict(path)
     roomy = OmniModel.generate
 
-    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Output]:
+    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Answer]:
         if len(inputs["input_ids"]) > 1:
             raise OutOfMemoryError("too much")
         return roomy(self, inputs, **options)
@@ -173,7 +174,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, 
 def test_a_clip_that_does_not_fit_into_memory_is_shown_in_smaller_frames(demo_model, silent_video, monkeypatch):
     roomy, sizes = OmniModel.generate, []
 
-    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Output]:
+    def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Answer]:
         sizes.append(inputs["pixel_values_videos"].shape[0])
         if len(sizes) == 1:
             raise OutOfMemoryError("too much")

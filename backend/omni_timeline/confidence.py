@@ -19,48 +19,44 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from omni_timeline.answer import NUMERALS, Answer
 from omni_timeline.segments import Parsed, Segment
-
-if TYPE_CHECKING:
-    from omni_timeline.model import Output
 
 NEAR = 0.3  # of the segment's duration; off by that at one end, it still overlaps by three quarters
 NEAREST = 0.15  # s: one decimal up or down is never a doubt
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_NUMERALS = "0123456789."
 
 
-def scored(parsed: Parsed, output: Output) -> tuple[Segment, ...]:
+def scored(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
     """The segments of an answer with their scores, in their order.
 
     Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line does not begin with its
     times in plain numbers, such as one with clock times, is scored by all of its line.
     """
     return tuple(
-        replace(segment, score=_score(segment, span, output))
+        replace(segment, score=_score(segment, span, answer))
         for segment, span in zip(parsed.segments, parsed.spans, strict=True)
     )
 
 
-def _score(segment: Segment, span: tuple[int, int], output: Output) -> float:
-    numbers = list(_NUMBER.finditer(output.text, *span))[:2]
+def _score(segment: Segment, span: tuple[int, int], answer: Answer) -> float:
+    numbers = list(_NUMBER.finditer(answer.text, *span))[:2]
     if len(numbers) < 2 or float(numbers[0][0]) != segment.start or float(numbers[1][0]) < segment.end:
-        return min(1.0, math.exp(sum(output.log_probabilities[token] for token in _tokens(output, *span))))
+        return min(1.0, math.exp(sum(answer.log_probabilities[token] for token in _tokens(answer, *span))))
     start, end = numbers
     tolerance = max(NEAREST, NEAR * segment.duration)
-    colon = output.text.find(":", end.end(), span[1])
-    label = _tokens(output, end.end(), _before_full_stop(output.text, span[1]) if colon < 0 else colon)
-    log_label = sum(output.log_probabilities[token] for token in label)
-    times = math.sqrt(_near(start, tolerance, output) * _near(end, tolerance, output))
+    colon = answer.text.find(":", end.end(), span[1])
+    label = _tokens(answer, end.end(), _before_full_stop(answer.text, span[1]) if colon < 0 else colon)
+    log_label = sum(answer.log_probabilities[token] for token in label)
+    times = math.sqrt(_near(start, tolerance, answer) * _near(end, tolerance, answer))
     return min(1.0, times * math.exp(log_label))
 
 
-def _tokens(output: Output, begin: int, end: int) -> range:
+def _tokens(answer: Answer, begin: int, end: int) -> range:
     """The tokens that begin within these characters of the text."""
-    return range(bisect_left(output.offsets, begin), bisect_left(output.offsets, end))
+    return range(bisect_left(answer.offsets, begin), bisect_left(answer.offsets, end))
 
 
 def _before_full_stop(text: str, end: int) -> int:
@@ -68,16 +64,16 @@ def _before_full_stop(text: str, end: int) -> int:
     return end - 1 if text[end - 1 : end] == "." else end
 
 
-def _near(number: re.Match[str], tolerance: float, output: Output) -> float:
+def _near(number: re.Match[str], tolerance: float, answer: Answer) -> float:
     """The probability of this number or of another one that is `tolerance` away at most."""
     written = number[0]
     near = 1.0  # the probability that the rest of the number is near, from the last numeral to the first
-    for token in reversed(_tokens(output, number.start(), number.end())):
-        place = output.offsets[token] - number.start()
-        own = math.exp(output.log_probabilities[token])
+    for token in reversed(_tokens(answer, number.start(), number.end())):
+        place = answer.offsets[token] - number.start()
+        own = math.exp(answer.log_probabilities[token])
         others = sum(
             math.exp(log_probability)
-            for numeral, log_probability in zip(_NUMERALS, output.numerals[token], strict=True)
+            for numeral, log_probability in zip(NUMERALS, answer.numerals[token], strict=True)
             if numeral != written[place] and _distance(written, place, numeral) <= tolerance
         )
         near = own * near + others

@@ -19,7 +19,6 @@ from transformers import LogitsProcessor
 
 from omni_timeline.errors import ModelError
 
-NUMERALS = "0123456789."  # what times are written with
 KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
 
 

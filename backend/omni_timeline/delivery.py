@@ -7,33 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import requests
 
-from omni_timeline.errors import FetchError
+from omni_timeline.errors import DeliveryError, DeliveryKind, FetchError
 from omni_timeline.label_studio import LabelStudioAuth, reason
 
 TIMEOUT = (5.0, 20.0)  # s: to connect, and between two bytes
 LONGEST_RETRY_AFTER = 300.0  # s
 SHOWN = 200  # characters of a refusal
-
-Kind = Literal["unreachable", "unclear", "token", "busy", "refused", "gone"]
-
-
-class DeliveryError(Exception):
-    """Label Studio did not take something, or did not say.
-
-    Attributes:
-        kind: "unreachable", "token" and "busy" pass, or somebody mends them; after "unclear" it may or may not have
-            taken it; "refused" is final for this prediction, and so is "gone", the task being deleted.
-        retry_after: s that Label Studio asks to be left alone.
-    """
-
-    def __init__(self, kind: Kind, sentence: str, retry_after: float = 0.0) -> None:
-        super().__init__(sentence)
-        self.kind = kind
-        self.retry_after = retry_after
 
 
 class LabelStudioApi:
@@ -102,7 +85,7 @@ class LabelStudioApi:
             raise DeliveryError("unreachable", self._cannot_reach(error)) from error
         except requests.RequestException as error:
             # It may have come there, and be worked on still.
-            kind: Kind = "unclear" if method == "POST" else "unreachable"
+            kind: DeliveryKind = "unclear" if method == "POST" else "unreachable"
             raise DeliveryError(kind, self._cannot_reach(error)) from error
 
     def _cannot_reach(self, error: requests.RequestException) -> str:

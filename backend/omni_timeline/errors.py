@@ -4,6 +4,12 @@ A message names the value that was wrong and what the person who can fix it shou
 HTTP beyond the number: the server reads `status`, the command line prints the message.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
+DeliveryKind = Literal["unreachable", "unclear", "token", "busy", "refused", "gone"]
+
 
 class OmniTimelineError(Exception):
     """Base of every error raised on purpose. `str(error)` is one sentence fit to be shown to a person."""
@@ -27,6 +33,29 @@ class UnreachableError(FetchError):
     """A task's video could not be brought here now; it may go better later."""
 
 
+class RetryableError(OmniTimelineError):
+    """A task cannot be predicted now and is tried again later."""
+
+    status = 503
+
+
+class DeliveryError(OmniTimelineError):
+    """Label Studio did not take something, or did not say.
+
+    Attributes:
+        kind: "unreachable", "token" and "busy" pass, or somebody mends them; after "unclear" it may or may not have
+            taken it; "refused" is final for this prediction, and so is "gone", the task being deleted.
+        retry_after: s that Label Studio asks to be left alone.
+    """
+
+    status = 502
+
+    def __init__(self, kind: DeliveryKind, sentence: str, retry_after: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
 class LabelConfigError(OmniTimelineError):
     """A labelling configuration has no place for a segment."""
 
@@ -37,6 +66,12 @@ class RequestError(OmniTimelineError):
     """A request, a setting or a command-line argument cannot be understood."""
 
     status = 400
+
+
+class SlowRequestError(OmniTimelineError):
+    """A client stopped in the middle of its request."""
+
+    status = 408
 
 
 class ModelError(OmniTimelineError):

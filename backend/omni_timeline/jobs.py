@@ -15,8 +15,6 @@ Knows turns, deadlines and what is owed. Knows nothing of HTTP, of videos or of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 import time
@@ -25,12 +23,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from omni_timeline.delivery import DeliveryError
-from omni_timeline.errors import OmniTimelineError
+from omni_timeline.errors import DeliveryError, OmniTimelineError, RetryableError
 from omni_timeline.journal import Failed, Journal, Owed
 from omni_timeline.measures import Measures
-from omni_timeline.query import Query
-from omni_timeline.regions import LabelConfig
+from omni_timeline.predictor import Report, TaskPrediction
+from omni_timeline.request import TaskRequest
 
 WORKERS = 3  # one has the model; the others fetch meanwhile, or wait for a slow server
 MOST_JOBS = 50_000
@@ -49,10 +46,6 @@ log = logging.getLogger(__name__)
 State = Literal["waiting", "running", "later", "done", "failed"]
 
 
-class LaterError(OmniTimelineError):
-    """A task cannot be predicted now; it may go better later."""
-
-
 class Api(Protocol):
     """What is needed of Label Studio."""
 
@@ -61,37 +54,6 @@ class Api(Protocol):
 
     def push(self, task: int, prediction: Mapping[str, Any]) -> None:
         """Store a prediction."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be predicted: a task, as it is and as its project wants it.
-
-    Attributes:
-        task: its id; None for one that Label Studio does not keep.
-        project: the project's id, or "".
-        data: the task's data.
-        xml: the labelling config,
-        config: and what it says.
-        query: what the model is asked.
-        version: the model version of the prediction.
-    """
-
-    task: int | None
-    project: str
-    data: Mapping[str, Any]
-    xml: str
-    config: LabelConfig
-    query: Query
-    version: str
-
-    @property
-    def content(self) -> str:
-        """Tells apart two states of the same task's data."""
-        return hashlib.sha256(json.dumps(self.data, sort_keys=True).encode()).hexdigest()
-
-
-Report = Callable[[str], None]  # told in a few words how far it is
 
 
 @dataclass(eq=False)
@@ -106,7 +68,7 @@ class Job:
         unclear_until: until when Label Studio may still be working on a push that it did not answer.
     """
 
-    asked: Asked
+    asked: TaskRequest
     identity: object
     state: State = "waiting"
     entry: dict[str, Any] | None = None
@@ -145,7 +107,7 @@ class Jobs:
     """The queue and its threads.
 
     Args:
-        predict: makes the prediction of a task; raises LaterError, or any other error for good.
+        predict: makes the prediction of a task; raises RetryableError, or any other error for good.
         journal: keeps what is owed.
         api: Label Studio; None when nothing can be pushed.
         measures: counts.
@@ -154,7 +116,7 @@ class Jobs:
 
     def __init__(
         self,
-        predict: Callable[[Asked, Report], dict[str, Any]],
+        predict: Callable[[TaskRequest, Report], TaskPrediction],
         journal: Journal,
         api: Api | None,
         measures: Measures,
@@ -185,7 +147,9 @@ class Jobs:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, asked: Sequence[Asked | None], deadline: float, *, owe: bool = True) -> list[dict[str, Any] | None]:
+    def ask(
+        self, asked: Sequence[TaskRequest | None], deadline: float, *, owe: bool = True
+    ) -> list[dict[str, Any] | None]:
         """One entry for each task, in order: its prediction, or None where there is none yet or never.
 
         Args:
@@ -206,11 +170,11 @@ class Jobs:
                     self._release(job)
                 self._change.notify_all()
 
-    def owe(self, asked: Iterable[Asked]) -> None:
+    def owe(self, asked: Iterable[TaskRequest]) -> None:
         """Work on these when it is their turn, and bring them to Label Studio."""
         self._take(list(asked), self._api is not None, hold=False)
 
-    def restore(self, asked: Callable[[Owed], Asked]) -> None:
+    def restore(self, asked: Callable[[Owed], TaskRequest]) -> None:
         """Take up again what a process before this one owed. `asked` may raise OmniTimelineError."""
         if self._api is None:
             return
@@ -236,7 +200,7 @@ class Jobs:
         if restored:
             log.info("%d predictions are owed to Label Studio since before the start", restored)
 
-    def _take(self, asked: Sequence[Asked | None], owe: bool, *, hold: bool) -> list[Job | None]:
+    def _take(self, asked: Sequence[TaskRequest | None], owe: bool, *, hold: bool) -> list[Job | None]:
         """The job of each, new or already there, in the queue."""
         with self._change:
             full = len(self._jobs) + len(asked) > MOST_JOBS
@@ -269,7 +233,7 @@ class Jobs:
             self._change.notify_all()
         return jobs
 
-    def _job(self, asked: Asked, *, new: bool) -> Job | None:
+    def _job(self, asked: TaskRequest, *, new: bool) -> Job | None:
         key = object() if asked.task is None else (asked.task, asked.version, asked.content)
         job = self._jobs.get(key)
         if job is None and new:
@@ -385,9 +349,10 @@ class Jobs:
 
         entry, sentence, state = None, "", "failed"
         try:
-            entry = self._predict(asked, report)
-            state = "done"
-        except LaterError as error:
+            found = self._predict(asked, report)
+            self._measures.count(found)
+            entry, state = found.entry, "done"
+        except RetryableError as error:
             sentence, state = str(error), "later"
         except Exception as error:  # whatever happens to one task must not cost the others
             ours = isinstance(error, OmniTimelineError)

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from omni_timeline.predictor import TaskPrediction
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 100.0)  # s; Label Studio waits 1, 3 and 100
 STAGE_BUCKETS = (0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0, 1200.0)
@@ -54,6 +56,14 @@ class Measures:
             registry=self._registry,
         )  # fmt: skip
         self.loads = Gauge("omni_timeline_model_loads", "How often the model was loaded.", registry=self._registry)
+
+    def count(self, found: TaskPrediction) -> None:
+        """Count a prediction that was made."""
+        self.tasks.labels("kept" if found.kept else "predicted").inc()
+        for stage, seconds in found.seconds.items():
+            self.stage_seconds.labels(stage).observe(seconds)
+        for reason, count in found.lines.items():
+            self.lines.labels(reason).inc(count)
 
     def watch(self, state: Callable[[], str], queue: Callable[[], dict[str, int]]) -> None:
         """Ask these whenever somebody reads the measures."""

@@ -27,10 +27,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from omni_timeline.answer import NUMERALS, Answer
 from omni_timeline.checkpoint import DEMO, WAY_OUT, Checkpoint
-from omni_timeline.decoding import NUMERALS, Following, Grammars, OwnScores
+from omni_timeline.decoding import Following, Grammars, OwnScores
 from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
-from omni_timeline.grammar import Grammar
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -41,29 +41,6 @@ ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the model wrote about one clip.
-
-    Attributes:
-        text: without control tokens.
-        token_ids: the tokens of the text, without the one that ends it.
-        log_probabilities: of each of these tokens, by the model alone, natural logarithm; <= 0.
-        complete: the model ended the text itself; False where it was cut off at max_new_tokens, under a grammar then
-            after its last whole line.
-        offsets: where each token begins in the text, in characters.
-        numerals: for each token, the log-probabilities that the model gave to each of `decoding.NUMERALS` in its
-            place; they tell how far off a digit might be.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
-    complete: bool
-    offsets: tuple[int, ...] = ()
-    numerals: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,14 +136,15 @@ class OmniModel:
         return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
 
     def generate(
-        self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[Grammar] | None = None
-    ) -> list[Output]:
+        self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[str] | None = None
+    ) -> list[Answer]:
         """The model's answer to each row of `inputs`, most likely token by token.
 
         Args:
             inputs: of one clip or more, as `inputs.RealTimeInputs.build` makes them.
             max_new_tokens: where an answer is cut off.
-            grammars: one for each row, which its answer follows; None to let the model write what it will.
+            grammars: one for each row, in llguidance's syntax, which its answer follows; None to let
+                the model write what it will.
 
         Raises:
             ModelError: a grammar is too large to be followed.
@@ -179,7 +157,7 @@ class OmniModel:
         if grammars is not None:
             if len(grammars) != rows:
                 raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
-            matchers = [self.grammars.matcher(grammar.text) for grammar in grammars]
+            matchers = [self.grammars.matcher(grammar) for grammar in grammars]
             following = Following(matchers, self._end_ids, self._vocabulary_size)
         own_scores = OwnScores(self._numeral_ids, following)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
@@ -188,7 +166,7 @@ class OmniModel:
             )
         chosen, numerals = own_scores.of(sequences)
         return [
-            self._output(token_ids, row, row_numerals, whole)
+            self._answer(token_ids, row, row_numerals, whole)
             for token_ids, row, row_numerals, whole in zip(
                 sequences[:, prompt_length:].tolist(),
                 chosen.tolist(),
@@ -198,19 +176,19 @@ class OmniModel:
             )
         ]
 
-    def _output(
+    def _answer(
         self,
         token_ids: list[int],
         log_probabilities: list[float],
         numerals: list[list[float]],
         whole: int | None,
-    ) -> Output:
+    ) -> Answer:
         """`whole` is how many tokens of an answer that was cut off are of use; None for all."""
         ends = [index for index, token_id in enumerate(token_ids) if token_id in self._end_ids]
         length = ends[0] if ends else len(token_ids) if whole is None else whole
         # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
         lengths = [len(self._decode(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
-        return Output(
+        return Answer(
             text=self._decode(token_ids[:length]),
             token_ids=tuple(token_ids[:length]),
             log_probabilities=tuple(log_probabilities[:length]),

@@ -18,13 +18,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from omni_timeline.answer import Answer
 from omni_timeline.confidence import scored
 from omni_timeline.decoder import Decoder, Video
 from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestError
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media import Clip
-from omni_timeline.model import OmniModel, Output
+from omni_timeline.model import OmniModel
 from omni_timeline.query import Failure, Prediction, Progress, Query
 from omni_timeline.refine import Look, looks, refined
 from omni_timeline.segments import Parsed, Segment, parse_segments
@@ -147,9 +148,9 @@ class Pipeline:
             work.watch(Progress(stage, begin, len(windows)))
             with work.stage("decode"):
                 clips = [self.load(video, window) for window in windows[begin : begin + BATCH]]
-            outputs = self.ask(clips, work)
+            answers = self.ask(clips, work)
             with work.stage("read"):
-                yield from [self.read(clip, output) for clip, output in zip(clips, outputs, strict=True)]
+                yield from [self.read(clip, answer) for clip, answer in zip(clips, answers, strict=True)]
         work.watch(Progress(stage, len(windows), len(windows)))
 
     def _refined(self, video: Video, segments: tuple[Segment, ...], work: _Work) -> tuple[Segment, ...]:
@@ -175,24 +176,24 @@ class Pipeline:
             )
         return clip
 
-    def ask(self, clips: Sequence[Clip], work: _Work | None = None) -> list[Output]:
+    def ask(self, clips: Sequence[Clip], work: _Work | None = None) -> list[Answer]:
         """The model's answer about each clip. Clips with sound and clips without are asked about apart."""
         work = work or _Work(lambda _: None)
-        outputs: dict[int, Output] = {}
+        answers: dict[int, Answer] = {}
         for sounding in (False, True):
             chosen = [index for index, clip in enumerate(clips) if (clip.audio is not None) == sounding]
             if chosen:
-                answers = self._ask_batch([clips[index] for index in chosen], work)
-                outputs |= dict(zip(chosen, answers, strict=True))
-        return [outputs[index] for index in range(len(clips))]
+                given = self._ask_batch([clips[index] for index in chosen], work)
+                answers |= dict(zip(chosen, given, strict=True))
+        return [answers[index] for index in range(len(clips))]
 
-    def _ask_batch(self, clips: Sequence[Clip], work: _Work) -> list[Output]:
+    def _ask_batch(self, clips: Sequence[Clip], work: _Work) -> list[Answer]:
         """As `ask`, for clips that are alike; a batch that does not fit into memory is halved."""
         try:
             with work.stage("inputs"):
                 inputs = self.inputs.build(clips, self.query.words)
             with work.stage("generate"):
-                grammars = [self.grammar(clip) for clip in clips] if self.query.constrained else None
+                grammars = [self.grammar(clip).text for clip in clips] if self.query.constrained else None
                 return self.model.generate(inputs, max_new_tokens=self.query.max_new_tokens, grammars=grammars)
         except OutOfMemoryError:
             if len(clips) == 1:
@@ -207,18 +208,18 @@ class Pipeline:
             self.query.closed_labels, clip.duration / self._stretch(clip), descriptions=self.query.descriptions
         )
 
-    def read(self, clip: Clip, output: Output) -> Reading:
+    def read(self, clip: Clip, answer: Answer) -> Reading:
         """The model's answer about a clip, in seconds of the whole video."""
         stretch = self._stretch(clip)
         if self.query.constrained:
-            parsed = self.grammar(clip).read(output.text)
+            parsed = self.grammar(clip).read(answer.text)
         else:
-            parsed = parse_segments(output.text, clip.duration / stretch, truncated=not output.complete)
-        cut = () if output.complete else (f"the answer was cut off after {len(output.token_ids)} tokens",)
-        segments = scored(parsed, output)
+            parsed = parse_segments(answer.text, clip.duration / stretch, truncated=not answer.complete)
+        cut = () if answer.complete else (f"the answer was cut off after {len(answer.token_ids)} tokens",)
+        segments = scored(parsed, answer)
         return Reading(
             segments=tuple(_placed(segment, clip, stretch) for segment in segments),
-            text=output.text,
+            text=answer.text,
             warnings=clip.warnings + parsed.warnings + cut,
             lines=_lines(parsed),
         )

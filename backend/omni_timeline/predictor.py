@@ -9,19 +9,45 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from omni_timeline.cache import PredictionCache
-from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RequestError, UnreachableError
+from omni_timeline.errors import (
+    MediaError,
+    ModelError,
+    OmniTimelineError,
+    RequestError,
+    RetryableError,
+    UnreachableError,
+)
 from omni_timeline.fetch import Fetcher
-from omni_timeline.jobs import Asked, LaterError, Report
-from omni_timeline.measures import Measures
 from omni_timeline.query import Prediction, Progress, Query
+from omni_timeline.request import TaskRequest
 
 log = logging.getLogger(__name__)
+
+Report = Callable[[str], None]  # told in a few words how far it is
+
+
+@dataclass(frozen=True)
+class TaskPrediction:
+    """The prediction of one task.
+
+    Attributes:
+        entry: as Label Studio stores it.
+        kept: whether it was predicted before.
+        seconds: how long each stage took now.
+        lines: what became of the model's lines, by reason; empty for a kept one.
+    """
+
+    entry: dict[str, Any]
+    kept: bool
+    seconds: Mapping[str, float]
+    lines: Mapping[str, int]
 
 
 class Model(Protocol):
@@ -55,46 +81,35 @@ class Model(Protocol):
 class Predictor:
     """Makes predictions of tasks. May be used by several threads."""
 
-    def __init__(self, model: Model, fetcher: Fetcher, cache: PredictionCache, measures: Measures) -> None:
+    def __init__(self, model: Model, fetcher: Fetcher, cache: PredictionCache) -> None:
         self._model = model
         self._fetcher = fetcher
         self._cache = cache
-        self._measures = measures
 
-    def __call__(self, asked: Asked, report: Report) -> dict[str, Any]:
-        """The prediction of a task, as Label Studio stores it.
+    def __call__(self, asked: TaskRequest, report: Report) -> TaskPrediction:
+        """The prediction of a task.
 
         Raises:
-            LaterError: not now, but maybe later.
+            RetryableError: not now, but maybe later.
             OmniTimelineError: why there is none.
         """
         url = asked.data.get(asked.config.video_field)
         if not isinstance(url, str):
             raise RequestError(f"its data has no text {asked.config.video_field!r}, which the labelling config shows.")
         try:
-            found = self._found(url, asked, report)
+            return self._predicted(url, asked, report)
         except UnreachableError as error:
-            raise LaterError(str(error)) from error
+            raise RetryableError(str(error)) from error
         except ModelError as error:
             if self._model.error is None:
                 raise
-            raise LaterError(str(error)) from error
-        for warning in found.warnings:
-            log.info("Task %s: %s", asked.task, warning)
-        segments, duration = found.segments, found.duration
-        entry = asked.config.prediction(
-            segments, duration=duration, task_data=asked.data, model_version=asked.version
-        )  # fmt: skip
-        asked.config.check(entry, duration=duration, task_data=asked.data)
-        return entry
+            raise RetryableError(str(error)) from error
 
-    def _found(self, url: str, asked: Asked, report: Report) -> Prediction:
-        """What is in the video behind `url`, found before or now."""
+    def _predicted(self, url: str, asked: TaskRequest, report: Report) -> TaskPrediction:
         report("fetching the video")
-        with_seconds = self._measures.stage_seconds.labels
         began = time.monotonic()
         path = self._fetcher.local_path(url, task_id=asked.task)
-        with_seconds("fetch").observe(time.monotonic() - began)
+        fetch_seconds = time.monotonic() - began
         try:
             digest = self._cache.digest(path)
         except FileNotFoundError:  # the folder of videos made room for others at this moment
@@ -102,29 +117,36 @@ class Predictor:
             digest = self._digest(path)
         except OSError as error:
             raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
-        if (kept := self._cache.get(digest, asked.version, path)) is not None:
-            self._measures.tasks.labels("kept").inc()
-            return kept
+        kept = self._cache.get(digest, asked.version, path)
+        if kept is not None:
+            return TaskPrediction(_entry(kept, asked), True, {"fetch": fetch_seconds}, {})
         report("waiting for the model")
         try:
             found = self._model.predict(path, asked.query, lambda progress: report(_words(progress)))
         except MediaError as error:  # it names the file; a person knows the video by another name
             raise MediaError(str(error).replace(path.name, _name(url))) from error
         if found.model_version != asked.version:
-            raise LaterError("The checkpoint was changed meanwhile; the task is asked for again.")
-        self._measures.tasks.labels("predicted").inc()
-        for stage, seconds in found.seconds.items():
-            with_seconds(stage).observe(seconds)
-        for reason, count in found.lines.items():
-            self._measures.lines.labels(reason).inc(count)
+            raise RetryableError("The checkpoint was changed meanwhile; the task is asked for again.")
         self._cache.put(digest, found)
-        return found
+        return TaskPrediction(_entry(found, asked), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
 
     def _digest(self, path: Path) -> str:
         try:
             return self._cache.digest(path)
         except OSError as error:
             raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
+
+
+def _entry(found: Prediction, asked: TaskRequest) -> dict[str, Any]:
+    """The prediction as Label Studio stores it, checked."""
+    for warning in found.warnings:
+        log.info("Task %s: %s", asked.task, warning)
+    duration = found.duration
+    entry = asked.config.prediction(
+        found.segments, duration=duration, task_data=asked.data, model_version=asked.version
+    )
+    asked.config.check(entry, duration=duration, task_data=asked.data)
+    return entry
 
 
 def _name(url: str) -> str:

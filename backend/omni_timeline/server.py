@@ -40,10 +40,10 @@ from omni_timeline import __version__
 from omni_timeline.addresses import AllowedHosts
 from omni_timeline.cache import PredictionCache
 from omni_timeline.config import Settings
-from omni_timeline.delivery import DeliveryError, LabelStudioApi
-from omni_timeline.errors import LabelConfigError, ModelError, OmniTimelineError, RequestError
+from omni_timeline.delivery import LabelStudioApi
+from omni_timeline.errors import LabelConfigError, ModelError, OmniTimelineError, RequestError, SlowRequestError
 from omni_timeline.fetch import Fetcher
-from omni_timeline.jobs import Asked, Jobs
+from omni_timeline.jobs import Jobs
 from omni_timeline.journal import Journal, Owed
 from omni_timeline.measures import CONTENT_TYPE, Measures
 from omni_timeline.openapi import description
@@ -51,6 +51,7 @@ from omni_timeline.predictor import Model, Predictor
 from omni_timeline.prompts import Prompt
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
+from omni_timeline.request import TaskRequest
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class Service:
             max_bytes=settings.max_video_bytes,
             cache_bytes=settings.cache_bytes,
         )
-        predictor = Predictor(model, fetcher, self.cache, self.measures)
+        predictor = Predictor(model, fetcher, self.cache)
         self.jobs = Jobs(predictor, self.journal, self.api, self.measures, most_waiting=PREDICTING_THREADS)
         self.measures.watch(lambda: model.state, self.jobs.counts)
         self._projects: OrderedDict[str, Project] = OrderedDict()
@@ -255,7 +256,7 @@ class Service:
 
     def _asked(
         self, task: Any, project: str, xml: str, config: LabelConfig, query: Query, version: str
-    ) -> Asked | None:
+    ) -> TaskRequest | None:
         """What is to be predicted; None, and a line on the status page, when it is no task."""
         number, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
         number = number if type(number) is int and abs(number) < 2**63 else None
@@ -264,7 +265,7 @@ class Service:
             self.jobs.fail("" if number is None else str(number), project, sentence)
             log.warning("Task %s has no prediction: %s", number, sentence)
             return None
-        return Asked(number, project, data, xml, config, query, version)
+        return TaskRequest(number, project, data, xml, config, query, version)
 
     def _restore(self) -> None:
         """Take up again what was owed before the start, as soon as it can be said under which version."""
@@ -273,8 +274,8 @@ class Service:
                 return
         self.jobs.restore(self._owed)
 
-    def _owed(self, row: Owed) -> Asked:
-        return Asked(row.task, row.project, row.data, row.config, *self.version(row.config, row.project, 0.0))
+    def _owed(self, row: Owed) -> TaskRequest:
+        return TaskRequest(row.task, row.project, row.data, row.config, *self.version(row.config, row.project, 0.0))
 
     def _prelabel_created(self) -> None:
         """Predict the tasks of TASKS_CREATED events, one event after the other."""
@@ -284,7 +285,7 @@ class Service:
                 try:
                     self._prelabel(body)
                     break
-                except (OmniTimelineError, DeliveryError) as error:
+                except OmniTimelineError as error:
                     if pause is None or self._closing.wait(pause):
                         self.jobs.fail("", "", f"New tasks are not predicted by themselves: {error}")
                         log.warning("New tasks are not predicted by themselves: %s", error)
@@ -505,18 +506,12 @@ def _body() -> dict[str, Any]:
     try:
         body = json.loads(request.get_data(cache=False))
     except (OSError, ClientDisconnected) as error:
-        raise _SlowError("The rest of the request did not come.") from error
+        raise SlowRequestError("The rest of the request did not come.") from error
     except (ValueError, RecursionError) as error:
         raise RequestError("The request's body is not JSON.") from error
     if not isinstance(body, dict):
         raise RequestError("The request's body must be a JSON object.")
     return body
-
-
-class _SlowError(OmniTimelineError):
-    """A client stopped in the middle of its request."""
-
-    status = 408
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
