@@ -104,8 +104,8 @@ def read_ours_silent(path: Path, count: int) -> Measurement:
 
 
 def read_ours_full(path: Path, count: int) -> Measurement:
-    from omni_timeline.container import DecodeLimits
     from omni_timeline.frames import index_by_demuxing, read_frames
+    from omni_timeline.limits import DecodeLimits
 
     watch = Stopwatch()
     for _, frame in read_frames(index_by_demuxing(path, DecodeLimits()), wanted(path, count)):

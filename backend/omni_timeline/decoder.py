@@ -35,9 +35,9 @@ from typing import Any
 import numpy as np
 
 from omni_timeline import processes
-from omni_timeline.container import DecodeLimits
+from omni_timeline.clip import Clip, VideoInfo
 from omni_timeline.errors import MediaError, OmniTimelineError
-from omni_timeline.media import Clip, VideoInfo
+from omni_timeline.limits import DecodeLimits
 from omni_timeline.media import Video as LocalVideo
 from omni_timeline.timebase import FrameTimes
 

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omni_timeline import processes
-from omni_timeline.container import DecodeLimits
 from omni_timeline.errors import ModelError, OmniTimelineError
+from omni_timeline.limits import DecodeLimits
 from omni_timeline.query import Prediction, Progress, Query
 
 ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by an error
