@@ -26,7 +26,7 @@ from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media import load_clip
 from omni_timeline.metrics import Score, event_f1, pool
 from omni_timeline.model import OmniModel
-from omni_timeline.segments import parse_segments
+from omni_timeline.parser import parse_segments
 from omni_timeline.synthetic import LABELS
 from qwen_vocabulary import qwen_tokenizer, random_model
 

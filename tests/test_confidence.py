@@ -10,7 +10,8 @@ import pytest
 
 from omni_timeline.confidence import scored
 from omni_timeline.grammar import Grammar
-from omni_timeline.segments import Segment, parse_segments
+from omni_timeline.parser import parse_segments
+from omni_timeline.segments import Segment
 
 if TYPE_CHECKING:
     from omni_timeline.model import OmniModel

@@ -23,8 +23,10 @@ from omni_timeline.decoding import Following, Grammars
 from omni_timeline.errors import ModelError
 from omni_timeline.grammar import LONGEST_CLIP, Grammar
 from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.lines import NO_EVENTS, format_segments
 from omni_timeline.model import OmniModel
-from omni_timeline.segments import NO_EVENTS, Segment, format_segments, parse_segments
+from omni_timeline.parser import parse_segments
+from omni_timeline.segments import Segment
 from test_inputs import make_clip
 
 SHAPES = ("red square", "red circle", "low tone")

@@ -57,7 +57,7 @@ ONLY_IN = {
 STILL_FLAT = {
     "clip": "media", "limits": "media",
     "container": "media", "frames": "media", "sound": "media", "media": "media", "decoder": "media",
-    "answer": "answers", "grammar": "answers", "confidence": "answers",
+    "answer": "answers", "lines": "answers", "parser": "answers", "grammar": "answers", "confidence": "answers",
     "prompts": "model", "checkpoint": "model", "decoding": "model", "inputs": "model", "model": "model",
     "query": "pipeline", "windows": "pipeline", "refine": "pipeline", "cache": "pipeline", "pipeline": "pipeline",
     "label_studio": "label_studio", "addresses": "label_studio", "fetch": "label_studio", "regions": "label_studio",

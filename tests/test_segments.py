@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from omni_timeline.segments import NO_EVENTS, Counts, Parsed, Segment, format_segments, parse_segments
+from omni_timeline.lines import NO_EVENTS, format_segments
+from omni_timeline.parser import Counts, Parsed, parse_segments
+from omni_timeline.segments import Segment
 
 DURATION = 100.0
 

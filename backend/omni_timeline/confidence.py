@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from omni_timeline.answer import NUMERALS, Answer
-from omni_timeline.segments import Parsed, Segment
+from omni_timeline.parser import Parsed
+from omni_timeline.segments import Segment
 
 NEAR = 0.3  # of the segment's duration; off by that at one end, it still overlaps by three quarters
 NEAREST = 0.15  # s: one decimal up or down is never a doubt

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from omni_timeline.segments import NO_EVENTS, ROUNDING, Counts, Parsed, Segment, format_segments, parse_segments
+from omni_timeline.lines import NO_EVENTS, format_segments
+from omni_timeline.parser import ROUNDING, Counts, Parsed, parse_segments
+from omni_timeline.segments import Segment
 
 MOST_LINES = 50  # as many events as a clip has frames; a model that writes more is repeating itself
 LONGEST_WORDS = 80  # characters of a label in free text

@@ -26,9 +26,10 @@ from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestErr
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.model import OmniModel
+from omni_timeline.parser import Parsed, parse_segments
 from omni_timeline.query import Failure, Prediction, Progress, Query
 from omni_timeline.refine import Look, looks, refined
-from omni_timeline.segments import Parsed, Segment, parse_segments
+from omni_timeline.segments import Segment
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID, even_frame_count
 from omni_timeline.windows import Report, Window, merge, plan
 
