@@ -24,7 +24,7 @@ from demo_clips import OUTPUT, table
 from omni_timeline.confidence import scored
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
-from omni_timeline.media import load_clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import event_f1, iou, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.segments import Segment

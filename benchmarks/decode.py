@@ -92,7 +92,7 @@ def wanted(path: Path, count: int) -> list[int]:
 
 
 def read_ours(path: Path, count: int, *, sound: bool = True) -> Measurement:
-    from omni_timeline.media import load_clip
+    from omni_timeline.media.video import load_clip
 
     watch = Stopwatch()
     clip = load_clip(path, frames=count, resize=lambda _height, _width: MODEL_SIZE, audio=sound)
@@ -104,8 +104,8 @@ def read_ours_silent(path: Path, count: int) -> Measurement:
 
 
 def read_ours_full(path: Path, count: int) -> Measurement:
-    from omni_timeline.frames import index_by_demuxing, read_frames
-    from omni_timeline.limits import DecodeLimits
+    from omni_timeline.media.frames import index_by_demuxing, read_frames
+    from omni_timeline.media.limits import DecodeLimits
 
     watch = Stopwatch()
     for _, frame in read_frames(index_by_demuxing(path, DecodeLimits()), wanted(path, count)):
@@ -169,7 +169,7 @@ NAMES = {
     "qwen-50": "process_mm_info, nframes=50, with sound",
 }
 MODULES = {
-    "ours": ["omni_timeline.media"],
+    "ours": ["omni_timeline.media.video"],
     "torchcodec": ["torchcodec.decoders"],
     "full": ["av", "numpy"],
     "qwen": ["qwen_omni_utils", "torchcodec.decoders", "librosa.core.audio", "librosa.util.utils", "soxr"],

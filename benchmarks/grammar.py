@@ -23,7 +23,7 @@ from llguidance import LLMatcher, LLTokenizer
 from demo_clips import clips, table
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
-from omni_timeline.media import load_clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import Score, event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.parser import parse_segments

@@ -21,9 +21,9 @@ from matplotlib.axes import Axes
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from omni_timeline.checkpoint import DEMO_FOLDER
-from omni_timeline.clip import Clip
 from omni_timeline.inputs import RealTimeInputs
-from omni_timeline.media import load_clip
+from omni_timeline.media.clip import Clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.model import OmniModel
 from omni_timeline.prompts import DEFAULT_PROMPT
 from omni_timeline.synthetic import draw_scene, write_video

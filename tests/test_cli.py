@@ -16,7 +16,7 @@ from PIL import Image
 
 from omni_timeline import __version__
 from omni_timeline.cli import main
-from omni_timeline.media import load_clip
+from omni_timeline.media.video import load_clip
 
 CONFIG = """
 <View>

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from omni_timeline.config import Settings
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 NOT_OURS = {"HF_TOKEN"}  # read by huggingface_hub
 

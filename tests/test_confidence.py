@@ -121,7 +121,7 @@ def test_no_segments_have_no_scores():
 def test_the_demo_checkpoint_is_sure_of_its_samples(demo_model: OmniModel, samples: list) -> None:
     """And of each digit's odds it tells the same twice: among the numerals, and as the token's own."""
     from omni_timeline.inputs import RealTimeInputs
-    from omni_timeline.media import load_clip
+    from omni_timeline.media.video import load_clip
     from omni_timeline.synthetic import LABELS
 
     inputs = RealTimeInputs(demo_model.processor, demo_model.model)

@@ -17,8 +17,8 @@ import pytest
 import requests
 
 from demo.servers import free_port, local_environ, running
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 LABEL_STUDIO_WAITS = 1.0  # s for /health
 CLIENTS = 50
 TIMELINE = '<TimelineLabels name="t" toName="v"><Label value="A"/></TimelineLabels>'

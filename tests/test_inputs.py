@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from omni_timeline.checkpoint import DEMO_FOLDER
-from omni_timeline.clip import Clip, VideoInfo
 from omni_timeline.errors import MediaError, ModelError, RequestError
 from omni_timeline.inputs import DEFAULT_MAX_PIXELS, RealTimeInputs, keep_grids_whole
+from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.model import OmniModel
 from omni_timeline.prompts import Prompt
 from omni_timeline.timebase import FrameTimes, even_frame_count, samples_in, sampling_instants

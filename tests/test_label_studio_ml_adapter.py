@@ -15,6 +15,7 @@ from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline
 from omni_timeline.query import Query
 from omni_timeline.regions import LabelConfig
+from places import FIXTURES, LABEL_CONFIG
 
 pytest.importorskip(
     "label_studio_ml",
@@ -22,14 +23,14 @@ pytest.importorskip(
     reason="label-studio-ml 2 is in git only: pip install 'omni-timeline[label-studio-ml]'",
 )
 
-FIXTURES = Path(__file__).parent / "fixtures" / "label-studio"
-LABEL_CONFIG = (Path(__file__).parents[1] / "label_config.xml").read_text(encoding="utf-8")
+REQUESTS = FIXTURES / "label-studio"
+XML = LABEL_CONFIG.read_text(encoding="utf-8")
 LOADING_SECONDS = 300.0
 
 
 def recorded(name: str) -> dict[str, Any]:
     """The body of the first request in a recording."""
-    body: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())[0]["body"]
+    body: dict[str, Any] = json.loads((REQUESTS / f"{name}.json").read_text())[0]["body"]
     return body
 
 
@@ -54,7 +55,7 @@ def client(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
 def version(client: FlaskClient) -> str:
     """What /setup says, asked again as Label Studio does until the checkpoint is known."""
     deadline = time.monotonic() + LOADING_SECONDS
-    body = recorded("setup_request") | {"schema": LABEL_CONFIG}
+    body = recorded("setup_request") | {"schema": XML}
     while "still loading" in (answer := client.post("/setup", json=body)).text:
         assert time.monotonic() < deadline, answer.text
     assert answer.status_code == 200, answer.text
@@ -62,13 +63,13 @@ def version(client: FlaskClient) -> str:
 
 
 def test_the_version_is_that_of_the_projects_query(version: str, demo_model: OmniModel):
-    assert version == LabelConfig.from_xml(LABEL_CONFIG).options(Query()).version(demo_model.version)
+    assert version == LabelConfig.from_xml(XML).options(Query()).version(demo_model.version)
 
 
 def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_nothing(
     client: FlaskClient, version: str, samples: list[Path], demo_model: OmniModel
 ):
-    body = recorded("predict_request_batch") | {"label_config": LABEL_CONFIG}
+    body = recorded("predict_request_batch") | {"label_config": XML}
     [task, *_] = body["tasks"]
     names = [samples[0].name, "gone.mp4", samples[1].name]
     body["tasks"] = [
@@ -78,7 +79,7 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
     assert answer.status_code == 200, answer.text
     first, gone, second = answer.json["results"]
     assert gone == []
-    config = LabelConfig.from_xml(LABEL_CONFIG)
+    config = LabelConfig.from_xml(XML)
     pipeline = Pipeline(demo_model, config.options(Query()))
     for entry, sample in zip((first, second), samples, strict=False):
         found = pipeline.predict(sample)
@@ -96,7 +97,7 @@ def test_a_labelling_config_without_a_place_for_segments_is_refused(client: Flas
 
 def test_what_people_do_is_taken_note_of(client: FlaskClient, version: str):
     body = recorded("webhook_annotation_created")
-    body["project"]["label_config"] = LABEL_CONFIG
+    body["project"]["label_config"] = XML
     assert client.post("/webhook", json=body).status_code == 201
 
 

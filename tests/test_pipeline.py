@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from omni_timeline.answer import Answer
-from omni_timeline.clip import Clip
 from omni_timeline.errors import MediaError, OutOfMemoryError, RequestError
-from omni_timeline.media import load_clip
+from omni_timeline.media.clip import Clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import boundary_errors, event_f1
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline, Reading

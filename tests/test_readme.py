@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from omni_timeline.cli import main
-from omni_timeline.media import probe
+from omni_timeline.media.video import probe
 from omni_timeline.model import OmniModel
+from places import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_library_examples_run(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +11,10 @@ from label_studio_sdk.label_interface import LabelInterface
 from omni_timeline.errors import LabelConfigError, OmniTimelineError
 from omni_timeline.regions import LabelConfig, ProjectSettings
 from omni_timeline.segments import Segment
+from places import DOCS, FIXTURES, LABEL_CONFIG
 
-FIXTURES = Path(__file__).parent / "fixtures" / "label-studio"
-MANUAL = Path(__file__).parents[1] / "docs" / "label-config.md"
+REQUESTS = FIXTURES / "label-studio"
+MANUAL = DOCS / "label-config.md"
 LABELS = '<Label value="Speech"/><Label value="Action"/><Label value="Scene Change"/>'
 
 
@@ -56,7 +56,7 @@ def complaints(xml: str, result: list[dict], **prediction: object) -> list[str]:
 
 
 def test_the_config_that_the_readme_says_to_paste_is_understood():
-    config = LabelConfig.from_xml((Path(__file__).parents[1] / "label_config.xml").read_text(encoding="utf-8"))
+    config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
     assert len(config.labels) == 10
     assert (config.controls[0].media, config.video_field, config.controls[0].text_area) == (
         "video",
@@ -74,7 +74,7 @@ def test_the_examples_of_the_manual_are_served(xml):
 
 @pytest.mark.parametrize("request_file", ["predict_request_open_task.json", "predict_request_interactive_from_ui.json"])
 def test_the_config_of_a_recorded_request_is_understood(request_file):
-    body = json.loads((FIXTURES / request_file).read_text())[0]["body"]
+    body = json.loads((REQUESTS / request_file).read_text())[0]["body"]
     config = LabelConfig.from_xml(body["label_config"])
     data = body["tasks"][0]["data"]
     assert config.labels[:2] == ("Speech", "Action")
@@ -480,7 +480,7 @@ CONFIGS = [
     audio_xml(),
     audio_xml(text_area=False),
     SEVERAL,
-    (Path(__file__).parents[1] / "label_config.xml").read_text(encoding="utf-8"),
+    LABEL_CONFIG.read_text(encoding="utf-8"),
 ]
 INTERFACES = {xml: LabelInterface(xml) for xml in CONFIGS}
 
@@ -626,7 +626,7 @@ def text_of(text: object, **more: object) -> dict:
 
 
 def test_what_a_human_submitted_in_the_real_page_is_read():
-    task = json.loads((FIXTURES / "task_after_human_submit.json").read_text())
+    task = json.loads((REQUESTS / "task_after_human_submit.json").read_text())
     config = LabelConfig.from_xml(
         config_xml(video='frameRate="$fps"', labels=LABELS.replace("Scene Change", "SceneChange"))
     )
@@ -643,7 +643,7 @@ def test_what_a_human_submitted_in_the_real_page_is_read():
 
 
 def test_what_a_human_drew_and_typed_is_read():
-    body = json.loads((FIXTURES / "predict_request_interactive_from_ui.json").read_text())[0]["body"]
+    body = json.loads((REQUESTS / "predict_request_interactive_from_ui.json").read_text())[0]["body"]
     config = LabelConfig.from_xml(body["label_config"])
     result = body["params"]["context"]["result"]
     assert config.from_result(result, task_data=body["tasks"][0]["data"]) == [

@@ -31,9 +31,10 @@ from omni_timeline.server import (
     gunicorn_options,
     service_query,
 )
+from places import FIXTURES
 from scripted_model import CHECKPOINT, ScriptedModel
 
-FIXTURES = Path(__file__).parent / "fixtures" / "label-studio"
+REQUESTS = FIXTURES / "label-studio"
 VIDEO = "/data/local-files/?d=videos/test_30.mp4"  # what the recorded tasks name
 LABELS = '<Label value="Speech"/><Label value="Action"/>'
 TEXT_AREA = '<TextArea name="text" toName="video" perRegion="true"/>'
@@ -58,7 +59,7 @@ def client(settings: Settings, model: ScriptedModel) -> FlaskClient:
 
 
 def recorded(name: str) -> dict[str, Any]:
-    return json.loads((FIXTURES / f"{name}.json").read_text())[0]["body"]
+    return json.loads((REQUESTS / f"{name}.json").read_text())[0]["body"]
 
 
 def tasks(*urls: Any) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_the_same_video_elsewhere_is_the_same_video(client: FlaskClient, model: 
     assert model.asked == ["a.mp4", "a.mp4"]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*webhook*.json")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in REQUESTS.glob("*webhook*.json")))
 def test_every_recorded_webhook_is_taken(name: str, client: FlaskClient):
     assert client.post("/webhook?", json=recorded(name)).status_code == 200
 

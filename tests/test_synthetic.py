@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_timeline.media import load_clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.synthetic import (
     LABELS,
     SHAPE_LABELS,

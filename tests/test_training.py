@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-TRAINING = Path(__file__).parents[1] / "training"
+from places import ROOT
+
+TRAINING = ROOT / "training"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from omni_timeline import views
-from omni_timeline.media import load_clip
+from omni_timeline.media.video import load_clip
 from omni_timeline.query import Prediction
 from omni_timeline.segments import Segment
 

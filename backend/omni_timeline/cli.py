@@ -372,7 +372,7 @@ def _write_page(
     arguments: argparse.Namespace, predictions: Sequence[Prediction], truths: Mapping[Path, Sequence[Segment]]
 ) -> None:
     from omni_timeline import page
-    from omni_timeline.media import probe
+    from omni_timeline.media.video import probe
 
     size = page.embedded_size(predictions) if arguments.embed else 0
     if size > page.LARGE:

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from omni_timeline import processes
 from omni_timeline.errors import ModelError, OmniTimelineError
-from omni_timeline.limits import DecodeLimits
+from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.query import Prediction, Progress, Query
 
 ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by an error
@@ -264,7 +264,7 @@ def _loaded(connection: Connection, load: Load) -> Any:
 
 
 def _answer(connection: Connection, model: Any, load: Load) -> None:
-    from omni_timeline.decoder import Decoder
+    from omni_timeline.media.isolated import Decoder
     from omni_timeline.pipeline import Pipeline
 
     with Decoder(load.limits) as decoder:

@@ -28,7 +28,7 @@ from omni_timeline.prompts import DEFAULT_PROMPT, Prompt
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID, POSITIONS_PER_SECOND, SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from omni_timeline.clip import Clip
+    from omni_timeline.media.clip import Clip
 
 PIXELS_PER_TOKEN = 28 * 28  # one token of a grid: 2 × 2 patches of 14 × 14 pixels
 DEFAULT_MAX_PIXELS = 256 * PIXELS_PER_TOKEN  # a 16:9 frame becomes 252 tokens, 50 frames 6,300 of the 32,768 there are

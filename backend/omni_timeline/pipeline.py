@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from omni_timeline.answer import Answer
-from omni_timeline.clip import Clip
 from omni_timeline.confidence import scored
-from omni_timeline.decoder import Decoder, Video
 from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestError
 from omni_timeline.grammar import Grammar
 from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.media.clip import Clip
+from omni_timeline.media.isolated import Decoder, Video
 from omni_timeline.model import OmniModel
 from omni_timeline.parser import Parsed, parse_segments
 from omni_timeline.query import Failure, Prediction, Progress, Query

@@ -82,7 +82,7 @@ read_config = lru_cache(KEPT_CONFIGS)(LabelConfig.from_xml)
 def start_engine(settings: Settings) -> Model:
     """The model that `settings` describe, loading in a process of its own."""
     from omni_timeline.engine import Engine, Load
-    from omni_timeline.limits import DecodeLimits
+    from omni_timeline.media.limits import DecodeLimits
 
     limits = DecodeLimits(
         file_bytes=settings.max_video_bytes,

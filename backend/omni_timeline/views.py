@@ -19,7 +19,7 @@ from omni_timeline.metrics import boundary_errors, event_f1, match
 from omni_timeline.timebase import TEMPORAL_PATCH_SIZE
 
 if TYPE_CHECKING:
-    from omni_timeline.clip import Clip
+    from omni_timeline.media.clip import Clip
     from omni_timeline.query import Prediction
     from omni_timeline.segments import Segment
 

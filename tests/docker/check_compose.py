@@ -23,8 +23,8 @@ import requests
 
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio, personal_access_token
 from demo.servers import free_port
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "tests/docker/docker-compose.test.yml")
 BUILD_SECONDS, HEALTHY_SECONDS = 3600.0, 600.0
 

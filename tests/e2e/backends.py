@@ -15,9 +15,10 @@ from typing import Any
 
 import requests
 
+from places import ROOT
+
 from .label_studio import LabelStudio, free_port, local_environ, running
 
-ROOT = Path(__file__).parents[2]
 LOADING_SECONDS = 300.0
 PATIENCE = 240.0  # s; only a test that fails waits so long
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from omni_timeline.media import probe
+from omni_timeline.media.video import probe
 from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 

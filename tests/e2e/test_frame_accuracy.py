@@ -16,7 +16,7 @@ from itertools import accumulate, cycle, islice
 import pytest
 
 from media_files import Ruler, every
-from omni_timeline.media import probe
+from omni_timeline.media.video import probe
 from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from omni_timeline.errors import LabelConfigError
-from omni_timeline.media import probe
+from omni_timeline.media.video import probe
 from omni_timeline.metrics import event_f1, pool
 from omni_timeline.model import OmniModel
 from omni_timeline.pipeline import Pipeline

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from media_files import Ruler, every
-from omni_timeline.decoder import DecodeLimits, Decoder
 from omni_timeline.errors import MediaError
-from omni_timeline.media import load_clip, probe
+from omni_timeline.media.isolated import DecodeLimits, Decoder
+from omni_timeline.media.video import load_clip, probe
 
 SIZE = (56, 84)  # height, width
 
@@ -136,7 +136,7 @@ def test_a_decode_that_takes_too_long_is_stopped_by_the_kernel(film: Path):
 
 def test_a_worker_that_does_not_even_die_is_left(decoder: Decoder, film: Path, monkeypatch: pytest.MonkeyPatch):
     """As one that waits for a dead network drive: no signal reaches it but the last."""
-    monkeypatch.setattr("omni_timeline.decoder._GRACE", 0.0)
+    monkeypatch.setattr("omni_timeline.media.isolated._GRACE", 0.0)
     with Decoder(DecodeLimits(seconds=2.0)) as patient, patient.open(film) as video:
         os.kill(processes_of(patient)[1][-1], signal.SIGSTOP)
         with pytest.raises(MediaError, match="DECODE_SECONDS"):
@@ -246,7 +246,7 @@ def test_a_device_or_a_pipe_is_not_waited_for(decoder: Decoder, tmp_path: Path):
 # --- where it is started from ----------------------------------------------------------------------------------------
 SCRIPT = """
 import sys
-from omni_timeline.decoder import Decoder
+from omni_timeline.media.isolated import Decoder
 decoder = Decoder()
 with decoder.open(sys.argv[1]) as video:
     print(len(video.clip(frames=4).frames), decoder._process.pid, flush=True)

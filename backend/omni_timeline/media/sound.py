@@ -15,8 +15,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from omni_timeline.container import decoded, open_media, packets_of
-from omni_timeline.limits import DecodeLimits
+from omni_timeline.media.container import decoded, open_media, packets_of
+from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.timebase import SAMPLE_RATE, samples_in
 
 _RUN_UP = 1.0  # s decoded before the window: MP3's bit reservoir, Opus's pre-roll (80 ms) and AAC's overlap need less

@@ -15,7 +15,7 @@ import av
 from av.stream import Discard
 
 from omni_timeline.errors import MediaError
-from omni_timeline.limits import DecodeLimits
+from omni_timeline.media.limits import DecodeLimits
 
 # libavformat's names of the demuxers that read one file and nothing else. Those of sound alone are here so that a
 # person hears "no video stream" instead of "not a video".

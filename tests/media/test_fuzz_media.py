@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from omni_timeline.decoder import DecodeLimits, Decoder
 from omni_timeline.errors import MediaError
+from omni_timeline.media.isolated import DecodeLimits, Decoder
+from places import FIXTURES
 
 ROUNDS = int(os.environ.get("FUZZ_MEDIA_ROUNDS", "6"))  # of each kind, for each file
 LIMITS = DecodeLimits(seconds=10.0, memory_bytes=1024**3, pixels=4_000_000, frames=100_000, duration=3600.0)
@@ -42,7 +43,7 @@ FILMS = {
     "colours.gif": "-an",
 }
 BOXES_WITH_BOXES = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"moof", b"traf", b"mvex"})
-DAMAGED = Path(__file__).parent / "fixtures" / "damaged"
+DAMAGED = FIXTURES / "damaged"
 LIES = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 

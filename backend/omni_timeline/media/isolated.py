@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 
 from omni_timeline import processes
-from omni_timeline.clip import Clip, VideoInfo
 from omni_timeline.errors import MediaError, OmniTimelineError
-from omni_timeline.limits import DecodeLimits
-from omni_timeline.media import Video as LocalVideo
+from omni_timeline.media.clip import Clip, VideoInfo
+from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.media.video import Video as LocalVideo
 from omni_timeline.timebase import FrameTimes
 
 __all__ = ["DecodeLimits", "Decoder", "Video"]
@@ -132,7 +132,7 @@ class Decoder:
 
     def _launch(self) -> None:
         process, ours = processes.start(
-            "omni_timeline.decoder", environment=processes.minimal_environment(), silent=True
+            "omni_timeline.media.isolated", environment=processes.minimal_environment(), silent=True
         )
         ours.settimeout(_START_SECONDS)
         self._process, self._control, self._owner = process, ours, os.getpid()

@@ -24,9 +24,9 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from omni_timeline.container import decoded, open_media, packets_of
 from omni_timeline.errors import MediaError
-from omni_timeline.limits import DecodeLimits
+from omni_timeline.media.container import decoded, open_media, packets_of
+from omni_timeline.media.limits import DecodeLimits
 
 _DEFAULT_RATE = Fraction(25)  # frames per second of a stream that says nothing of its rate
 _SAFE_TO_SKIP = frozenset({"h264"})  # in HEVC a "non-reference" frame may be one to higher temporal layers

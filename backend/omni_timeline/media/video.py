@@ -19,12 +19,12 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from omni_timeline.clip import Clip, VideoInfo
-from omni_timeline.container import open_media, packets_of
 from omni_timeline.errors import MediaError
-from omni_timeline.frames import FrameIndex, FrameLostError, index_by_decoding, index_by_demuxing, read_frames
-from omni_timeline.limits import DecodeLimits
-from omni_timeline.sound import read_sound
+from omni_timeline.media.clip import Clip, VideoInfo
+from omni_timeline.media.container import open_media, packets_of
+from omni_timeline.media.frames import FrameIndex, FrameLostError, index_by_decoding, index_by_demuxing, read_frames
+from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.media.sound import read_sound
 from omni_timeline.timebase import FrameTimes, even_frame_count, sampling_instants
 
 Resize = Callable[[int, int], tuple[int, int]]

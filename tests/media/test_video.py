@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from media_files import Ruler, chirps_in, every, number_in, picture_of
-from omni_timeline import media
-from omni_timeline.container import decoded
 from omni_timeline.errors import MediaError
-from omni_timeline.media import load_clip, probe
+from omni_timeline.media import video as media
+from omni_timeline.media.container import decoded
+from omni_timeline.media.video import load_clip, probe
 from omni_timeline.timebase import SAMPLE_RATE, even_frame_count, samples_in, sampling_instants
 
 NTSC = Fraction(30_000, 1001)
@@ -85,7 +85,7 @@ def no_full_decoding(monkeypatch):
         pytest.fail(f"{path.name} was decoded as a whole")
 
     monkeypatch.setattr(media, "index_by_decoding", refuse)
-    monkeypatch.setattr("omni_timeline.frames.index_by_decoding", refuse)
+    monkeypatch.setattr("omni_timeline.media.frames.index_by_decoding", refuse)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def decoded_frames(monkeypatch):
         came.extend(frames)
         return frames
 
-    monkeypatch.setattr("omni_timeline.frames.decoded", counting)
+    monkeypatch.setattr("omni_timeline.media.frames.decoded", counting)
     return came
 
 

@@ -1,0 +1,1 @@
+"""A media file becomes a clip: frames with their true times, and the sound on the same clock."""
