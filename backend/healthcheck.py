@@ -5,7 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 
-from omni_timeline.config import Settings
+from omni_timeline.service.settings import Settings
 
 settings = Settings.from_env()
 request = urllib.request.Request(f"http://127.0.0.1:{settings.port}/health")

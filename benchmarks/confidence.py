@@ -21,12 +21,12 @@ from typing import TypeVar
 import numpy as np
 
 from demo_clips import OUTPUT, table
-from omni_timeline.confidence import scored
-from omni_timeline.grammar import Grammar
-from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.answers.confidence import scored
+from omni_timeline.answers.grammar import Grammar
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import event_f1, iou, pool
-from omni_timeline.model import OmniModel
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, Scene, Shape, Tone, draw_scene, write_video
 

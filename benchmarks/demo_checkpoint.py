@@ -16,10 +16,10 @@ from statistics import median
 
 from demo_clips import Sample, clips, table
 from omni_timeline.metrics import boundary_errors, event_f1, pool
-from omni_timeline.model import OmniModel
-from omni_timeline.pipeline import Pipeline
-from omni_timeline.prompts import Prompt
-from omni_timeline.query import Query
+from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.synthetic import LABELS
 
 # None of these sentences, nor the words that make them special, are in training/demo_prompts.py.

@@ -21,12 +21,12 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 
 from demo_clips import clips, table
-from omni_timeline.grammar import Grammar
-from omni_timeline.inputs import RealTimeInputs
+from omni_timeline.answers.grammar import Grammar
+from omni_timeline.answers.parser import parse_segments
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import Score, event_f1, pool
-from omni_timeline.model import OmniModel
-from omni_timeline.parser import parse_segments
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import LABELS
 from qwen_vocabulary import qwen_tokenizer, random_model
 

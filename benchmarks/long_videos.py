@@ -24,9 +24,9 @@ import psutil
 
 from demo_clips import HELD_OUT, Sample, clips, long_video, table
 from omni_timeline.metrics import boundary_errors, event_f1, pool
-from omni_timeline.model import OmniModel
-from omni_timeline.pipeline import Pipeline
-from omni_timeline.query import Query
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, TONES
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from omni_timeline.model import OmniModel
-from omni_timeline.pipeline import Pipeline
-from omni_timeline.query import Query
-from omni_timeline.regions import LabelConfig
+from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.synthetic import draw_scene, write_video
 
 LABEL_CONFIG = Path(__file__).parent.parent / "label_config.xml"

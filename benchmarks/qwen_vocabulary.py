@@ -19,8 +19,8 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from omni_timeline.checkpoint import DEMO_FOLDER, Checkpoint
-from omni_timeline.model import OmniModel
+from omni_timeline.model.checkpoint import DEMO_FOLDER, Checkpoint
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
 VOCABULARY = 151_936  # scored by the 3B model; 152,064 by the 7B
 FIRST_SPECIAL = 151_643  # so many ranks

@@ -21,12 +21,12 @@ from statistics import median
 from typing import get_args
 
 from demo_clips import Sample, clips, table
+from omni_timeline.answers.parser import parse_segments
 from omni_timeline.metrics import Score, boundary_errors, event_f1, pool
-from omni_timeline.model import OmniModel
-from omni_timeline.parser import parse_segments
-from omni_timeline.pipeline import Pipeline
-from omni_timeline.prompts import with_labels
-from omni_timeline.query import Query, Remap
+from omni_timeline.model.prompts import with_labels
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import Query, Remap
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID

@@ -20,12 +20,12 @@ import torch
 from matplotlib.axes import Axes
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from omni_timeline.checkpoint import DEMO_FOLDER
-from omni_timeline.inputs import RealTimeInputs
 from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
-from omni_timeline.model import OmniModel
-from omni_timeline.prompts import DEFAULT_PROMPT
+from omni_timeline.model.checkpoint import DEMO_FOLDER
+from omni_timeline.model.prompts import DEFAULT_PROMPT
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import draw_scene, write_video
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "images" / "remap-positions.png"

@@ -29,9 +29,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from demo.servers import free_port, local_environ, running
-from omni_timeline.engine import Engine, Load
-from omni_timeline.query import Query
-from omni_timeline.regions import LabelConfig
+from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.pipeline.options import Query
+from omni_timeline.service.engine import Engine, Load
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"

@@ -30,8 +30,8 @@ import requests
 
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio, LabelStudioError, label_studio
 from demo.servers import ServerError, check_running, free_port, is_free, local_environ, running
-from omni_timeline.config import Settings
 from omni_timeline.errors import OmniTimelineError
+from omni_timeline.service.settings import Settings
 from omni_timeline.synthetic import draw_scene, write_video
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ import requests
 
 from demo.servers import free_port, local_environ, running
 from omni_timeline.errors import OmniTimelineError
-from omni_timeline.label_studio import LabelStudioAuth
+from omni_timeline.label_studio.auth import LabelStudioAuth
 
 EMAIL, PASSWORD = "annotator@example.org", "not-a-secret-1"  # of a server that only this machine can reach
 REQUEST_SECONDS = 120.0  # Label Studio itself waits 100 s for a backend

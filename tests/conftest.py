@@ -15,7 +15,7 @@ import omni_timeline
 if TYPE_CHECKING:  # torch takes seconds to import, and most tests need none of it
     from playwright.sync_api import Browser
 
-    from omni_timeline.model import OmniModel
+    from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def demo_model() -> OmniModel:
     """The bundled checkpoint, on the CPU: the same everywhere. Shared, so do not change it."""
-    from omni_timeline.model import OmniModel
+    from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
     return OmniModel.load("demo", device="cpu")
 

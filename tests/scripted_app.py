@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from omni_timeline.server import create_app
+from omni_timeline.service.server import create_app
 from scripted_model import ScriptedModel
 
 

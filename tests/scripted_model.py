@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from omni_timeline.errors import OmniTimelineError
-from omni_timeline.query import Prediction, Progress, Query
+from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.prediction import Prediction, Progress
 from omni_timeline.segments import Segment
 
 SPEECH = Segment(1.0, 2.5, "Speech", "someone speaks", 0.9)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from omni_timeline.config import Settings
+from omni_timeline.service.settings import Settings
 from places import ROOT
 
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from omni_timeline.cli import main
+from omni_timeline.cli.main import main
 from omni_timeline.media.video import probe
-from omni_timeline.model import OmniModel
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

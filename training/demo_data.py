@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from demo_prompts import draw_prompt
-from omni_timeline.lines import format_segments
-from omni_timeline.prompts import Prompt
+from omni_timeline.answers.lines import format_segments
+from omni_timeline.model.prompts import Prompt
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import SHAPE_LABELS, TONES, Scene, Shape, draw_scene, draw_scenes
 from omni_timeline.timebase import POSITIONS_PER_SECOND, SAMPLE_RATE, samples_in, sampling_instants

@@ -24,8 +24,8 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from demo_prompts import draw_prompt
-from omni_timeline.lines import format_segments
-from omni_timeline.prompts import Prompt
+from omni_timeline.answers.lines import format_segments
+from omni_timeline.model.prompts import Prompt
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, draw_scene
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from omni_timeline.prompts import DEFAULT_SYSTEM, DEFAULT_USER, Prompt, with_labels
+from omni_timeline.model.prompts import DEFAULT_SYSTEM, DEFAULT_USER, Prompt, with_labels
 from omni_timeline.synthetic import LABELS
 
 SYSTEMS = (

@@ -2,7 +2,7 @@
 
 import sys
 
-from omni_timeline.cli import main
+from omni_timeline.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

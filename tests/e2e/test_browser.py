@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.video import probe
-from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 
 from .conftest import Backend

@@ -16,8 +16,8 @@ from itertools import accumulate, cycle, islice
 import pytest
 
 from media_files import Ruler, every
+from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.video import probe
-from omni_timeline.regions import LabelConfig
 from omni_timeline.segments import Segment
 
 from .editor import Editor

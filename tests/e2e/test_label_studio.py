@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from omni_timeline.errors import LabelConfigError
+from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.video import probe
 from omni_timeline.metrics import event_f1, pool
-from omni_timeline.model import OmniModel
-from omni_timeline.pipeline import Pipeline
-from omni_timeline.query import Query
-from omni_timeline.regions import LabelConfig
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 
 from .conftest import Backend

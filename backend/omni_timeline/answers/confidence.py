@@ -1,0 +1,101 @@
+"""How sure the model was of each segment it wrote, from 0 to 1, by the log-probabilities of the tokens of its line.
+
+    From 12.3 to 17.8, red square.
+         start   end   label
+
+The score is what the model thinks are the odds that the segment is right: that it lies near there, times that it is
+called that. Near is what hardly moves the segment: a model that wavers between 12.3 and 12.4 is as good as sure, and
+one that wavers between 12.3 and 22.3 is not, although both doubt one digit. Of the odds of the start and of the end
+the geometric mean counts, for a model that doubts one mostly doubts both, for the same reason. docs/confidence.md
+shows what the score is worth, and what other rules are.
+
+Knows the text, where its tokens lie in it, and how sure the model was of each. Knows no video, no model and no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
+
+from omni_timeline.answers.answer import NUMERALS, Answer
+from omni_timeline.answers.parser import Parsed
+from omni_timeline.segments import Segment
+
+NEAR = 0.3  # of the segment's duration; off by that at one end, it still overlaps by three quarters
+NEAREST = 0.15  # s: one decimal up or down is never a doubt
+
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def scored(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
+    """The segments of an answer with their scores, in their order.
+
+    Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line does not begin with its
+    times in plain numbers, such as one with clock times, is scored by all of its line.
+    """
+    return tuple(
+        replace(segment, score=_score(segment, span, answer))
+        for segment, span in zip(parsed.segments, parsed.spans, strict=True)
+    )
+
+
+def _score(segment: Segment, span: tuple[int, int], answer: Answer) -> float:
+    numbers = list(_NUMBER.finditer(answer.text, *span))[:2]
+    if len(numbers) < 2 or float(numbers[0][0]) != segment.start or float(numbers[1][0]) < segment.end:
+        return min(1.0, math.exp(sum(answer.log_probabilities[token] for token in _tokens(answer, *span))))
+    start, end = numbers
+    tolerance = max(NEAREST, NEAR * segment.duration)
+    colon = answer.text.find(":", end.end(), span[1])
+    label = _tokens(answer, end.end(), _before_full_stop(answer.text, span[1]) if colon < 0 else colon)
+    log_label = sum(answer.log_probabilities[token] for token in label)
+    times = math.sqrt(_near(start, tolerance, answer) * _near(end, tolerance, answer))
+    return min(1.0, times * math.exp(log_label))
+
+
+def _tokens(answer: Answer, begin: int, end: int) -> range:
+    """The tokens that begin within these characters of the text."""
+    return range(bisect_left(answer.offsets, begin), bisect_left(answer.offsets, end))
+
+
+def _before_full_stop(text: str, end: int) -> int:
+    """The full stop may be one token with the end of the line, whose odds are those of a further event."""
+    return end - 1 if text[end - 1 : end] == "." else end
+
+
+def _near(number: re.Match[str], tolerance: float, answer: Answer) -> float:
+    """The probability of this number or of another one that is `tolerance` away at most."""
+    written = number[0]
+    near = 1.0  # the probability that the rest of the number is near, from the last numeral to the first
+    for token in reversed(_tokens(answer, number.start(), number.end())):
+        place = answer.offsets[token] - number.start()
+        own = math.exp(answer.log_probabilities[token])
+        others = sum(
+            math.exp(log_probability)
+            for numeral, log_probability in zip(NUMERALS, answer.numerals[token], strict=True)
+            if numeral != written[place] and _distance(written, place, numeral) <= tolerance
+        )
+        near = own * near + others
+    return near
+
+
+def _distance(written: str, place: int, numeral: str) -> float:
+    """From the number to the nearest one that has `numeral` at `place` and the same numerals before it."""
+    return min(abs(other - float(written)) for other in _others(written, place, numeral))
+
+
+def _others(written: str, place: int, numeral: str) -> Iterator[float]:
+    """The nearest such numbers from below and above, of as many digits, one more or one fewer."""
+    whole = len(written.partition(".")[0])
+    before = written[:place]
+    if place > whole:  # in the decimals
+        yield float(before + numeral) if numeral != "." else math.inf
+    elif numeral == ".":
+        yield from (float(before + ".0"), float(before + ".9")) if before else (math.inf,)
+    else:
+        for rest in range(max(0, whole - place - 2), whole - place + 1):
+            least = float(before + numeral + "0" * rest)
+            most = float(before + numeral + "9" * rest + ".9")
+            yield min(max(least, float(written)), most)

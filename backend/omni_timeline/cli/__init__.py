@@ -1,0 +1,1 @@
+"""The command `omni-timeline`. The only place that prints."""

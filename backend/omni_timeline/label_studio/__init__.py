@@ -1,0 +1,1 @@
+"""Everything in Label Studio's own words."""

@@ -1,0 +1,43 @@
+"""What Label Studio asks for: one task, and how its project wants it predicted.
+
+Knows nothing of queues, of videos or of how a prediction is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.pipeline.options import Query
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """One task to predict.
+
+    Attributes:
+        task: its id; None for one that Label Studio does not keep.
+        project: the project's id, or "".
+        data: the task's data.
+        xml: the labelling config as text.
+        config: the labelling config.
+        query: what the model is asked.
+        version: the model version of the prediction.
+    """
+
+    task: int | None
+    project: str
+    data: Mapping[str, Any]
+    xml: str
+    config: LabelConfig
+    query: Query
+    version: str
+
+    @property
+    def content(self) -> str:
+        """Tells apart two states of the same task's data."""
+        return hashlib.sha256(json.dumps(self.data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Clips and a prompt become answers. The only importer of torch and transformers."""

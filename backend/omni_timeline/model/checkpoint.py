@@ -1,0 +1,143 @@
+"""Where a checkpoint's files lie, and which version of it they are.
+
+Knows folders, hubs and the files of a Qwen2.5-Omni checkpoint. Knows nothing of torch: the version is there long before
+the weights are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from omni_timeline.errors import ModelError, first_line
+
+DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
+WAY_OUT = "`--model demo` works without a download."
+
+CHECKPOINT_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
+MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")  # a full checkpoint's config.json, and a thinker's
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, nobody should wait for minutes
+
+HASHED_BLOCK = 64 * 1024  # bytes
+HASHED_BLOCKS = 256  # of each file: 16 MiB are read whole, of larger ones an even sample
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of a Qwen2.5-Omni checkpoint on this machine.
+
+    Attributes:
+        name: as it was asked for: "demo", a folder or a hub id.
+        folder: where they lie.
+        version: its name and a hash that changes with its files, such as "demo-1a2b3c4d".
+    """
+
+    name: str
+    folder: Path
+    version: str
+
+    @classmethod
+    def find(cls, name: str = DEMO, hub: str = "huggingface") -> Self:
+        """Finds a checkpoint, downloading it first if it is a hub's.
+
+        Args:
+            name: "demo" for the bundled one, a folder, or an id on the hub such as Qwen/Qwen2.5-Omni-3B.
+            hub: huggingface or modelscope.
+
+        Raises:
+            ModelError: there is none, or it is not Qwen2.5-Omni's.
+        """
+        folder = _folder(name, hub)
+        _check_type(folder, name)
+        basename = DEMO if name == DEMO else (name.rsplit("/", 1)[-1] if HUB_ID.fullmatch(name) else folder.name)
+        return cls(name, folder, f"{basename}-{_content_hash(folder)}")
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is the bundled demo checkpoint, which nobody should take for a real one."""
+        return self.name == DEMO
+
+
+def _folder(name: str, hub: str) -> Path:
+    """Where the checkpoint's files lie, after downloading them if it is a hub's."""
+    if name == DEMO:
+        if not (DEMO_FOLDER / "config.json").is_file():
+            raise ModelError("The demo checkpoint is missing from this installation; install omni-timeline again.")
+        return DEMO_FOLDER
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if not HUB_ID.fullmatch(name):
+        raise ModelError(f"There is no folder {name}, and it is no hub id like Qwen/Qwen2.5-Omni-3B. {WAY_OUT}")
+    if hub == "huggingface":
+        return _from_hugging_face(name)
+    if hub == "modelscope":
+        return _from_modelscope(name)
+    raise ModelError(f"There is no hub {hub!r}: say huggingface or modelscope.")
+
+
+def _from_hugging_face(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES, etag_timeout=HUB_TIMEOUT))
+    except (OSError, ValueError, HTTPError) as error:
+        raise ModelError(_cannot_fetch(name, "Hugging Face", error)) from error
+
+
+def _from_modelscope(name: str) -> Path:
+    try:
+        from modelscope import snapshot_download as modelscope_download
+        from modelscope.hub.errors import HubError
+    except ImportError as error:
+        raise ModelError(
+            f"Fetching {name} from ModelScope needs `pip install 'omni-timeline[modelscope]'`. {WAY_OUT}"
+        ) from error
+    try:
+        return Path(modelscope_download(name, allow_patterns=CHECKPOINT_FILES))
+    except (OSError, ValueError, HubError) as error:
+        raise ModelError(_cannot_fetch(name, "ModelScope", error)) from error
+
+
+def _cannot_fetch(name: str, hub: str, error: Exception) -> str:
+    return (
+        f"There is no folder {name}, and it could not be fetched from {hub}: {first_line(error)} "
+        f"Check the name and the network. {WAY_OUT}"
+    )
+
+
+def _check_type(folder: Path, name: str) -> None:
+    """Says what a folder that is no Qwen2.5-Omni checkpoint is instead."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{name} is not a checkpoint: it has no config.json. {WAY_OUT}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name} is not a checkpoint: its config.json cannot be read. {WAY_OUT}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in MODEL_TYPES:
+        raise ModelError(f"{name} is a {kind or 'nameless'} checkpoint, and only Qwen2.5-Omni is understood. {WAY_OUT}")
+
+
+def _content_hash(folder: Path) -> str:
+    """Eight hexadecimal digits that change when a file of the checkpoint does, without reading gigabytes.
+
+    Of a large file only evenly spread blocks are read. Training touches every tensor, so it cannot slip through them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        step = max(HASHED_BLOCK, size // HASHED_BLOCKS)
+        with path.open("rb") as file:
+            for offset in range(0, size, step):
+                file.seek(offset)
+                digest.update(file.read(HASHED_BLOCK))
+    return digest.hexdigest()[:8]

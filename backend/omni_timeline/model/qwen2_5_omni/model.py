@@ -1,0 +1,326 @@
+"""A checkpoint of Qwen2.5-Omni: how it is loaded, what it answers.
+
+Knows devices, precisions and tokens. Knows no video: tensors come from `inputs`, text and log-probabilities go out.
+The thinker alone is loaded, from thinker-only checkpoints and from full ones: the talker that speaks is never built.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    Qwen2_5OmniProcessor,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+)
+from transformers.utils import logging as transformers_logging
+
+from omni_timeline.answers.answer import NUMERALS, Answer
+from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
+from omni_timeline.model.checkpoint import DEMO, WAY_OUT, Checkpoint
+from omni_timeline.model.constrained import Following, Grammars, OwnScores
+
+DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
+END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
+ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
+FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenTimes:
+    """When the model takes the tokens of one clip to be, in seconds after its first grid."""
+
+    grid_seconds: tuple[float, ...]
+    audio_seconds: tuple[float, ...]  # empty for a clip without sound
+
+
+class OmniModel:
+    """A loaded checkpoint, made by `OmniModel.load`. Any thread may call it; one answer is generated at a time.
+
+    Attributes:
+        checkpoint: its files, and their version.
+        processor: its Qwen2_5OmniProcessor.
+        model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, processor: Any, model: Any) -> None:
+        self.checkpoint = checkpoint
+        self.processor = processor
+        self.model = model
+        tokenizer = processor.tokenizer
+        vocabulary = tokenizer.get_vocab()
+        self._end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
+        self._pad_id = self._end_ids[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._numeral_ids = [_only_id(tokenizer, numeral) for numeral in NUMERALS]
+        # Replaced, not changed: what a checkpoint says of sampling would otherwise fill the gaps in our own settings.
+        model.generation_config = GenerationConfig(
+            do_sample=False, num_beams=1, eos_token_id=self._end_ids, pad_token_id=self._pad_id
+        )
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        name: str = DEMO,
+        *,
+        hub: str = "huggingface",
+        device: str | None = None,
+        dtype: str | None = None,
+        attention: str | None = None,
+    ) -> Self:
+        """Loads a checkpoint, downloading it first if need be.
+
+        Args:
+            name: "demo" for the bundled one, a folder, or an id on the hub such as Qwen/Qwen2.5-Omni-3B.
+            hub: huggingface or modelscope.
+            device: cpu, cuda, cuda:1, mps; the first GPU where there is one by default.
+            dtype: bfloat16, float16 or float32; bfloat16 on a GPU and float32 elsewhere by default.
+            attention: flash_attention_2, sdpa or eager; the first that can run here by default.
+
+        Raises:
+            ModelError: there is no such checkpoint, or it cannot run as asked.
+        """
+        if not sys.stderr.isatty():
+            transformers_logging.disable_progress_bar()  # of the weights: it would fill a log file
+        place = _device(device)
+        precision = _dtype(dtype, place)
+        attention = _attention(attention, place, precision)
+        checkpoint = Checkpoint.find(name, hub)
+        folder = checkpoint.folder
+        try:
+            processor = Qwen2_5OmniProcessor.from_pretrained(folder)
+            model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+                folder, dtype=precision, attn_implementation=attention, output_loading_info=True
+            )
+            missing = sorted(report["missing_keys"])
+            model = model.to(place).eval()
+        except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
+            raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
+        if missing:
+            raise ModelError(f"The checkpoint {name} lacks {len(missing)} weights, {missing[0]} among them. {WAY_OUT}")
+        if processor.chat_template is None:
+            raise ModelError(f"The checkpoint {name} has no chat template (chat_template.jinja or .json). {WAY_OUT}")
+        loaded = cls(checkpoint, processor, model)
+        logger.info("Loaded %s", loaded.description)
+        return loaded
+
+    @property
+    def version(self) -> str:
+        """The checkpoint's name and a hash that changes with its files, such as "demo-1a2b3c4d"."""
+        return self.checkpoint.version
+
+    @property
+    def description(self) -> str:
+        """One line for a log: the version and how it runs."""
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        size = f"{parameters / 1e9:.1f} billion" if parameters >= 1e9 else f"{parameters / 1e6:.1f} million"
+        how = [str(self.model.device), str(self.model.dtype).removeprefix("torch.")]
+        how += [self.model.config._attn_implementation, f"{size} parameters"]
+        return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
+
+    def generate(
+        self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[str] | None = None
+    ) -> list[Answer]:
+        """The model's answer to each row of `inputs`, most likely token by token.
+
+        Args:
+            inputs: of one clip or more, as `inputs.RealTimeInputs.build` makes them.
+            max_new_tokens: where an answer is cut off.
+            grammars: one for each row, in llguidance's syntax, which its answer follows; None to let
+                the model write what it will.
+
+        Raises:
+            ModelError: a grammar is too large to be followed.
+            OutOfMemoryError: this is too much at once.
+        """
+        device = self.model.device
+        on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
+        rows, prompt_length = on_device["input_ids"].shape
+        following = None
+        if grammars is not None:
+            if len(grammars) != rows:
+                raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
+            matchers = [self.grammars.matcher(grammar) for grammar in grammars]
+            following = Following(matchers, self._end_ids, self._vocabulary_size)
+        own_scores = OwnScores(self._numeral_ids, following)
+        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
+            sequences: Tensor = self.model.generate(
+                **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
+            )
+        chosen, numerals = own_scores.of(sequences)
+        return [
+            self._answer(token_ids, row, row_numerals, whole)
+            for token_ids, row, row_numerals, whole in zip(
+                sequences[:, prompt_length:].tolist(),
+                chosen.tolist(),
+                numerals.tolist(),
+                following.whole if following else [None] * rows,
+                strict=True,
+            )
+        ]
+
+    def _answer(
+        self,
+        token_ids: list[int],
+        log_probabilities: list[float],
+        numerals: list[list[float]],
+        whole: int | None,
+    ) -> Answer:
+        """`whole` is how many tokens of an answer that was cut off are of use; None for all."""
+        ends = [index for index, token_id in enumerate(token_ids) if token_id in self._end_ids]
+        length = ends[0] if ends else len(token_ids) if whole is None else whole
+        # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
+        lengths = [len(self._decode(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
+        return Answer(
+            text=self._decode(token_ids[:length]),
+            token_ids=tuple(token_ids[:length]),
+            log_probabilities=tuple(log_probabilities[:length]),
+            complete=bool(ends),
+            offsets=tuple(lengths),
+            numerals=tuple(map(tuple, numerals[:length])),
+        )
+
+    def _decode(self, token_ids: list[int]) -> str:
+        text: str = self.processor.tokenizer.decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """Made when it is needed, for it takes a second or two with a vocabulary of 152 thousand."""
+        return Grammars(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self.model.lm_head.out_features)
+
+    def token_times(self, inputs: Mapping[str, Any]) -> list[TokenTimes]:
+        """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
+        config = self.model.config
+        sound = inputs.get("feature_attention_mask")
+        positions, _ = self.model.get_rope_index(
+            inputs["input_ids"],
+            video_grid_thw=inputs["video_grid_thw"],
+            attention_mask=inputs["attention_mask"],
+            use_audio_in_video=inputs["use_audio_in_video"],
+            audio_seqlens=None if sound is None else sound.sum(-1),
+            second_per_grids=inputs["video_second_per_grid"],
+        )
+        times = []
+        for token_ids, row, thw in zip(inputs["input_ids"], positions[0], inputs["video_grid_thw"], strict=True):
+            grids = row[token_ids == config.video_token_id].reshape(int(thw[0]), -1)[:, 0]
+            heard = row[token_ids == config.audio_token_id]
+            rate = config.position_id_per_seconds
+            times.append(
+                TokenTimes(
+                    grid_seconds=tuple(position / rate for position in (grids - grids[0]).tolist()),
+                    audio_seconds=tuple(position / rate for position in (heard - grids[0]).tolist()),
+                )
+            )
+        return times
+
+
+def _only_id(tokenizer: Any, character: str) -> int:
+    [token_id] = tokenizer(character, add_special_tokens=False)["input_ids"]
+    return int(token_id)
+
+
+@contextmanager
+def _last_position_only(lm_head: torch.nn.Module) -> Iterator[None]:
+    """Scores the vocabulary at the last position alone: over a whole prompt of 10,000 tokens that would be 3 GB."""
+    hook = lm_head.register_forward_pre_hook(lambda _, arguments: (arguments[0][:, -1:],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Turns torch's many ways of running out of memory into one error."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch's own class for GPUs is a RuntimeError, like the CPU's
+        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(NO_MEMORY, str(error))):
+            raise
+    else:
+        return
+    # Out here the error is gone, and with it the tensors that its traceback held.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"There is no device {name!r}: say cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not count:
+            raise ModelError(f"There is no device {name}: torch finds no NVIDIA GPU; `--device cpu` runs anywhere.")
+        if device.index is not None and device.index >= count:
+            raise ModelError(f"There is no device {name}: the GPUs here are cuda:0 to cuda:{count - 1}.")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise ModelError("There is no device mps: torch finds no Apple GPU; `--device cpu` runs anywhere.")
+    elif device.type != "cpu":
+        raise ModelError(f"The device {name} is not supported: say cpu, cuda, cuda:1 or mps.")
+    return device
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    if name is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise ModelError(f"There is no dtype {name!r}: say {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def _attention(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
+    if name is not None and name not in ATTENTIONS:
+        raise ModelError(f"There is no attention {name!r}: say {', '.join(ATTENTIONS)}.")
+    if name in ("sdpa", "eager"):
+        return name
+    obstacle = _flash_attention_obstacle(device, dtype)
+    if name is None:
+        return "sdpa" if obstacle else "flash_attention_2"
+    if obstacle:
+        raise ModelError(f"flash_attention_2 cannot run here: {obstacle}. `--attention sdpa` always can.")
+    return name
+
+
+def _flash_attention_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why flash-attention 2 cannot run; None when it can."""
+    if device.type != "cuda":
+        return f"it needs an NVIDIA GPU, not {device}"
+    if dtype == torch.float32:
+        return "it needs bfloat16 or float16, not float32"
+    if torch.cuda.get_device_capability(device) < FLASH_ATTENTION_CAPABILITY:
+        return f"{torch.cuda.get_device_name(device)} is older than the GPUs it is made for"
+    try:
+        import flash_attn  # noqa: F401  # a build for another torch fails here, not at installation
+    except ImportError as error:
+        return f"flash-attn cannot be imported ({first_line(error)}); the README, With a GPU, says how it is installed"
+    return None

@@ -1,0 +1,97 @@
+"""What is asked about a video, and what comes back: plain values that cross processes and fit into a file.
+
+Knows every setting that changes what is predicted, so that one `Query` and one checkpoint make one model version. Knows
+nothing of how an answer is found, and nothing of torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+from omni_timeline.errors import RequestError
+from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
+from omni_timeline.timebase import even_frame_count
+
+Remap = Literal["real", "nominal", "rescale"]
+
+DEFAULT_FRAMES = 50
+DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
+DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
+SHORTEST_WINDOW = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
+GENERIC_LABELS = ("event", "other", "unknown")  # a label of such a name says nothing: the words are in the text
+
+
+@dataclass(frozen=True)
+class Query:
+    """How videos are looked at, and what the model is asked.
+
+    Attributes:
+        frames: how many frames the model sees of each window, spread evenly over its time.
+        window_seconds: longer videos are covered by overlapping windows of at most this; None looks at the whole video
+            at once, however long it is.
+        labels: the only labels there are; empty for free words. One generic label ("event") means free words too.
+        hints: what labels mean, for those whose name does not say it: pairs of label and words.
+        descriptions: whether the model may say more than the label.
+        prompt: the words it is asked with; the labels are named below them.
+        constrained: only lines of the right form, with times of the window and these labels, can be written.
+        refine: look again, closely, at where events begin and end.
+        score_threshold: segments that the model is less sure of are left out; 0 to 1.
+        max_pixels: the largest frame, in pixels, that the model gets; None for what its processor was saved with.
+        remap: the time that the model's positions stand for. "real" is the video's own. "nominal" is what the stock
+            processor assumes, frames at 2 fps, and what the model says is left as it is. "rescale" is nominal too,
+            but what it says is stretched to the true duration; that cannot be done to a sound track, so clips with
+            sound are refused. The last two are there for comparison, see docs/remap.md.
+        max_new_tokens: where the answer about one window is cut off.
+
+    Raises:
+        RequestError: a setting that cannot be.
+    """
+
+    frames: int = DEFAULT_FRAMES
+    window_seconds: float | None = DEFAULT_WINDOW_SECONDS
+    labels: tuple[str, ...] = ()
+    hints: tuple[tuple[str, str], ...] = ()
+    descriptions: bool = True
+    prompt: Prompt = DEFAULT_PROMPT
+    constrained: bool = True
+    refine: bool = False
+    score_threshold: float = 0.0
+    max_pixels: int | None = None
+    remap: Remap = "real"
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.window_seconds is not None and not SHORTEST_WINDOW <= self.window_seconds < math.inf:
+            raise RequestError(
+                f"window_seconds must be at least {SHORTEST_WINDOW:g}, or none to look at the whole video at once; "
+                f"got {self.window_seconds:g}."
+            )
+        if not 0 <= self.score_threshold <= 1:
+            raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
+        if self.remap not in get_args(Remap):
+            raise RequestError(f"remap must be one of {', '.join(get_args(Remap))}, got {self.remap!r}.")
+
+    @property
+    def closed_labels(self) -> tuple[str, ...]:
+        """The labels that the model has to choose from; empty when it writes its own words."""
+        generic = len(self.labels) == 1 and self.labels[0].strip().casefold() in GENERIC_LABELS
+        return () if generic else self.labels
+
+    @property
+    def words(self) -> Prompt:
+        """All that is said to the model beside the clip."""
+        if not self.closed_labels:
+            return self.prompt
+        return with_labels(self.closed_labels, dict(self.hints), self.prompt)
+
+    def version(self, checkpoint_version: str) -> str:
+        """Names a checkpoint asked in this way: the same version predicts the same."""
+        settings = json.dumps(asdict(replace(self, frames=even_frame_count(self.frames))), sort_keys=True).encode()
+        return f"{checkpoint_version}-{hashlib.sha256(settings).hexdigest()[:6]}"

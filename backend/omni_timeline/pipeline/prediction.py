@@ -1,0 +1,75 @@
+"""What comes back about a video: plain values that cross processes and fit into a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from omni_timeline.errors import OmniTimelineError
+from omni_timeline.segments import Segment
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model finds in one video.
+
+    Attributes:
+        path: the video, as it was given.
+        duration: seconds of the whole video.
+        segments: sorted, in seconds of the whole video.
+        model_version: names the checkpoint and the query: the same version predicts the same.
+        text: the model's answers, word for word, one window after the other.
+        warnings: one sentence for each thing in the file or in the answer that is not as it should be.
+        lines: what became of lines that were not as they should be, by reason.
+        seconds: how long each stage took.
+    """
+
+    path: Path
+    duration: float
+    segments: tuple[Segment, ...]
+    model_version: str
+    text: str
+    warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    def to_json(self) -> str:
+        """All of it, but where the video was."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "path"}
+        values["segments"] = [asdict(segment) for segment in self.segments]
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Self:
+        """The reverse.
+
+        Raises:
+            ValueError: `text` is not what `to_json` writes.
+        """
+        try:
+            values = json.loads(text)
+            values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
+            values["warnings"] = tuple(values["warnings"])
+            return cls(path=path, **values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a prediction: {error}") from error
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video without a prediction, and why."""
+
+    path: Path
+    error: OmniTimelineError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a video is: `done` of `total` windows, in the stage that is named."""
+
+    stage: str
+    done: int
+    total: int

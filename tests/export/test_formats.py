@@ -1,0 +1,193 @@
+"""What other programs get, read back by readers that are not ours."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import webvtt as reader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pympi import Elan
+
+from omni_timeline.export import formats
+from omni_timeline.pipeline.prediction import Prediction
+from omni_timeline.segments import Segment
+
+NASTY = 'a "quoted", <b>bold</b> & late --> 00:00:01.000\n\n=cmd\x00\x0b; 红色 方块 \U0001f600 \ud800'
+
+
+def predicted(*segments: Segment, path: str = "clips/one.mp4") -> Prediction:
+    return Prediction(Path(path), 3700.0, tuple(sorted(segments)), "demo-1a2b3c4d-9f8e7d", "")
+
+
+def squeezed(text: str) -> str:
+    """What a caption or an XML document can hold of a text: one line, no control characters, no half characters."""
+    lost = {*range(32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF}
+    return " ".join("".join(" " if ord(character) in lost else character for character in text).split())
+
+
+def read_elan(text: str, folder: Path) -> Elan.Eaf:
+    file = folder / "read.eaf"
+    file.write_text(text, encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it warns of a version that it does not know
+        return Elan.Eaf(str(file))
+
+
+def annotations(document: Elan.Eaf) -> dict[str, list[tuple[int, int, str]]]:
+    return {tier: sorted(document.get_annotation_data_for_tier(tier)) for tier in document.get_tier_names()}
+
+
+TWO = (Segment(1.2345, 2.0, "red square", "top left", 0.75), Segment(3600.5, 3661.25, "tone"))
+
+
+def test_an_object_says_everything():
+    assert formats.as_object(predicted(*TWO)) == {
+        "video": "clips/one.mp4",
+        "duration": 3700.0,
+        "model_version": "demo-1a2b3c4d-9f8e7d",
+        "segments": [
+            {"start": 1.234, "end": 2.0, "label": "red square", "text": "top left", "score": 0.75},
+            {"start": 3600.5, "end": 3661.25, "label": "tone", "text": "", "score": None},
+        ],
+        "warnings": [],
+    }
+
+
+@pytest.mark.parametrize("objects", [[], [{"a": 1}], [{"a": "\ud800"}, {"b": None}]])
+def test_a_json_list_is_read_back(objects: list[object]):
+    assert json.loads(formats.as_json(objects)) == objects
+
+
+def test_csv_has_a_header_and_a_line_for_each_segment():
+    text = formats.csv_header() + formats.csv_rows(
+        predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines", 0.32173835))
+    )
+    assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
+        {"video": "clips/one.mp4", "start": "1.234", "end": "2.0", "label": "red square", "text": "top left",
+         "score": "0.75"},
+        {"video": "clips/one.mp4", "start": "5.0", "end": "6.0", "label": 'a "b", c', "text": "two lines",
+         "score": "0.3217"},
+        {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": ""},
+    ]  # fmt: skip
+
+
+def test_captions_are_what_the_standards_say():
+    assert formats.webvtt(predicted(*TWO)) == (
+        "WEBVTT\n\n00:00:01.234 --> 00:00:02.000\nred square: top left\n\n01:00:00.500 --> 01:01:01.250\ntone\n"
+    )
+    assert formats.subrip(predicted(*TWO)) == (
+        "1\n00:00:01,234 --> 00:00:02,000\nred square: top left\n\n2\n01:00:00,500 --> 01:01:01,250\ntone\n"
+    )
+
+
+def test_no_segments_are_still_a_file_of_the_format(tmp_path: Path):
+    assert reader.from_string(formats.webvtt(predicted())).captions == []
+    assert formats.subrip(predicted()) == ""
+    assert annotations(read_elan(formats.elan(predicted(), tmp_path), tmp_path)) == {}
+
+
+def test_elan_gets_a_tier_for_each_label(tmp_path: Path):
+    found = annotations(read_elan(formats.elan(predicted(*TWO, Segment(2.0, 3.0, "red square")), tmp_path), tmp_path))
+    assert found == {
+        "red square": [(1234, 2000, "top left"), (2000, 3000, "red square")],
+        "tone": [(3600500, 3661250, "tone")],
+    }
+
+
+def test_overlaps_of_one_label_go_to_further_tiers_whose_names_are_free(tmp_path: Path):
+    """ELAN cuts one of two annotations of a tier that overlap."""
+    document = formats.elan(
+        predicted(
+            Segment(0.0, 2.0, "tone", "a"),
+            Segment(1.0, 3.0, "tone", "b"),
+            Segment(2.0, 4.0, "tone", "c"),
+            Segment(0.0, 1.0, "tone (2)", "d"),
+        ),
+        tmp_path,
+    )
+    assert annotations(read_elan(document, tmp_path)) == {
+        "tone": [(0, 2000, "a"), (2000, 4000, "c")],
+        "tone (2)": [(1000, 3000, "b")],
+        "tone (2) (2)": [(0, 1000, "d")],
+    }
+
+
+def test_elan_finds_the_video_where_it_was_and_beside_the_document(tmp_path: Path):
+    video = tmp_path / "my clips" / "a #1 & more.webm"
+    document = read_elan(formats.elan(predicted(path=str(video)), tmp_path / "elan"), tmp_path)
+    [media] = document.get_linked_files()
+    assert unquote(urlsplit(media["MEDIA_URL"]).path) == str(video)
+    assert media["MEDIA_URL"].startswith("file:///")
+    assert media["RELATIVE_MEDIA_URL"] == "./../my%20clips/a%20%231%20%26%20more.webm"
+    assert media["MIME_TYPE"] == "video/webm"
+    assert document.get_properties()[-1] == ("model_version", "demo-1a2b3c4d-9f8e7d")
+
+
+def test_elan_documents_have_their_parts_in_the_order_of_the_schema(tmp_path: Path):
+    root = ET.fromstring(formats.elan(predicted(*TWO, Segment(0.0, 3700.0, "music")), tmp_path).encode())
+    tags = list(dict.fromkeys(child.tag for child in root))
+    assert tags == ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "CONSTRAINT"]
+    times = [int(slot.attrib["TIME_VALUE"]) for slot in root.iter("TIME_SLOT")]
+    assert times == sorted(times) == [0, 1234, 2000, 3600500, 3661250, 3700000]
+    assert {tier.get("LINGUISTIC_TYPE_REF") for tier in root.iter("TIER")} == {"default-lt"}
+
+
+@pytest.mark.parametrize(("start", "end", "expected"), [(1.0, 1.0001, (999, 1000)), (0.0, 1e-9, (0, 1))])
+def test_a_segment_shorter_than_a_millisecond_keeps_its_start_before_its_end(
+    tmp_path: Path, start: float, end: float, expected: tuple[int, int]
+):
+    found = annotations(read_elan(formats.elan(predicted(Segment(start, end, "tick")), tmp_path), tmp_path))
+    assert found == {"tick": [(*expected, "tick")]}
+
+
+words = st.one_of(st.just(NASTY), st.text(min_size=1, max_size=12)).filter(squeezed)
+
+
+@st.composite
+def some_segments(draw: st.DrawFn) -> Segment:
+    start = draw(st.floats(0, 3600, allow_subnormal=False))
+    length = draw(st.floats(0.0001, 60))
+    return Segment(start, start + length, draw(words), draw(st.one_of(st.just(""), words)))
+
+
+@settings(max_examples=100)
+@given(st.lists(some_segments(), max_size=6))
+def test_whatever_the_words_every_reader_finds_every_segment(
+    tmp_path_factory: pytest.TempPathFactory, found: list[Segment]
+):
+    prediction = predicted(*found)
+    shown = sorted(squeezed(f"{s.label}: {s.text}" if s.text else s.label) for s in found)
+
+    cues = reader.from_string(formats.webvtt(prediction)).captions
+    assert sorted(unescaped(cue.raw_text) for cue in cues) == shown
+    assert all(cue.start_in_seconds <= cue.end_in_seconds for cue in cues)
+
+    blocks = formats.subrip(prediction).split("\n\n") if found else []
+    assert sorted(block.rstrip("\n").split("\n")[2] for block in blocks) == shown
+
+    rows = list(csv.DictReader(io.StringIO(formats.csv_header() + formats.csv_rows(prediction), newline="")))
+    assert sorted((row["label"], row["text"]) for row in rows) == sorted(
+        (squeezed(s.label), squeezed(s.text)) for s in found
+    )
+
+    folder = tmp_path_factory.getbasetemp()
+    tiers = annotations(read_elan(formats.elan(prediction, folder), folder))
+    assert sorted(value for tier in tiers.values() for _, _, value in tier) == sorted(
+        squeezed(s.text) or squeezed(s.label) for s in found
+    )
+    for tier in tiers.values():
+        assert all(start < end for start, end, _ in tier)
+        assert all(before[1] <= after[0] for before, after in pairwise(tier))
+
+
+def unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
