@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from demo_clips import OUTPUT, table
-from omni_timeline.answers.confidence import scored
+from omni_timeline.answers.confidence import score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import event_f1, iou, pool
@@ -63,7 +63,7 @@ class Judged:
     """A segment's score by several rules, and whether it is right."""
 
     right: bool
-    score: float  # what `confidence.scored` says
+    score: float  # what `confidence.score_segments` says
     mean: float  # the mean probability of a token of the line
     product: float  # the probability of the line's times and label, each digit as written
     label: float  # the probability of the label
@@ -117,7 +117,7 @@ def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]
         [output] = model.generate(inputs.build([clip]), grammars=[grammar.text])
         parsed = grammar.read(output.text)
         scores.append(event_f1(scene.events, parsed.segments))
-        for segment, (begin, end) in zip(scored(parsed, output), parsed.spans, strict=True):
+        for segment, (begin, end) in zip(score_segments(parsed, output), parsed.spans, strict=True):
             line = [
                 (output.text[at : at + 1], log_probability, at - begin)
                 for at, log_probability in zip(output.offsets, output.log_probabilities, strict=True)

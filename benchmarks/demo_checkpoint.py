@@ -18,7 +18,7 @@ from demo_clips import Sample, clips, table
 from omni_timeline.metrics import boundary_errors, event_f1, pool
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.synthetic import LABELS
 
@@ -26,21 +26,24 @@ from omni_timeline.synthetic import LABELS
 UNSEEN_USER = "Tell me which things turn up here and exactly when each of them starts and stops."
 UNSEEN_SYSTEM = "You work for a film archive. Your notes are short and exact."
 UNSEEN_CHINESE = "帮我看看这段录像里先后有什么，每样东西从几秒到几秒。"
-CONDITIONS: tuple[tuple[str, Query], ...] = (
-    ("default prompt", Query()),
-    ("default prompt, unconstrained", Query(constrained=False)),
-    ("default prompt with its labels listed", Query(labels=LABELS)),
-    ("unseen user prompt", Query(prompt=Prompt(UNSEEN_USER))),
-    ("unseen system prompt", Query(prompt=Prompt(system=UNSEEN_SYSTEM))),
-    ("both unseen, labels listed backwards", Query(labels=LABELS[::-1], prompt=Prompt(UNSEEN_USER, UNSEEN_SYSTEM))),
-    ("unseen Chinese prompt", Query(prompt=Prompt(UNSEEN_CHINESE))),
-    ("24 frames", Query(frames=24)),
+CONDITIONS: tuple[tuple[str, PredictOptions], ...] = (
+    ("default prompt", PredictOptions()),
+    ("default prompt, unconstrained", PredictOptions(constrained=False)),
+    ("default prompt with its labels listed", PredictOptions(labels=LABELS)),
+    ("unseen user prompt", PredictOptions(prompt=Prompt(UNSEEN_USER))),
+    ("unseen system prompt", PredictOptions(prompt=Prompt(system=UNSEEN_SYSTEM))),
+    (
+        "both unseen, labels listed backwards",
+        PredictOptions(labels=LABELS[::-1], prompt=Prompt(UNSEEN_USER, UNSEEN_SYSTEM)),
+    ),
+    ("unseen Chinese prompt", PredictOptions(prompt=Prompt(UNSEEN_CHINESE))),
+    ("24 frames", PredictOptions(frames=24)),
 )
 
 
 def rows(model: OmniModel, samples: list[Sample], kind: str) -> Iterator[list[str]]:
-    for name, query in CONDITIONS:
-        pipeline = Pipeline(model, query)
+    for name, options in CONDITIONS:
+        pipeline = Pipeline(model, options)
         pairs, relative = [], []
         for number, sample in enumerate(samples, 1):
             if sys.stderr.isatty():

@@ -25,18 +25,18 @@ import psutil
 from demo_clips import HELD_OUT, Sample, clips, long_video, table
 from omni_timeline.metrics import boundary_errors, event_f1, pool
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, TONES
 
 MINUTES = 10
-ASKED = Query(labels=LABELS)
-WAYS: tuple[tuple[str, Query], ...] = (
+ASKED = PredictOptions(labels=LABELS)
+WAYS: tuple[tuple[str, PredictOptions], ...] = (
     ("windows of 48 s", ASKED),
-    ("windows of 25 s", Query(labels=LABELS, window_seconds=25)),
-    ("windows of 48 s, --refine", Query(labels=LABELS, refine=True)),
-    ("whole", Query(labels=LABELS, window_seconds=None)),
+    ("windows of 25 s", PredictOptions(labels=LABELS, window_seconds=25)),
+    ("windows of 48 s, --refine", PredictOptions(labels=LABELS, refine=True)),
+    ("whole", PredictOptions(labels=LABELS, window_seconds=None)),
 )
 
 
@@ -73,13 +73,13 @@ def accuracy(model: OmniModel, count: int) -> None:
     rows = []
     for kind, sound in (("silent", False), ("with sound", True)):
         short = list(clips(10 * count, sound=sound, shortest=29.0, longest=31.0))
-        for way, query in (("30 s clips", ASKED), ("30 s clips, --refine", WAYS[2][1])):
-            rows.append(row(Pipeline(model, query), short, f"{kind}, {len(short)} x 30 s", way))
+        for way, options in (("30 s clips", ASKED), ("30 s clips, --refine", WAYS[2][1])):
+            rows.append(row(Pipeline(model, options), short, f"{kind}, {len(short)} x 30 s", way))
         for density, scenes, ways in (("", (40.0, 60.0), WAYS), (", twice as dense", (20.0, 30.0), WAYS[:2])):
             seeds = range(HELD_OUT, HELD_OUT + count)
             long = [long_video(MINUTES * 60.0, sound=sound, seed=seed, scene_seconds=scenes) for seed in seeds]
-            for way, query in ways:
-                rows.append(row(Pipeline(model, query), long, f"{kind}, {count} x {MINUTES} min{density}", way))
+            for way, options in ways:
+                rows.append(row(Pipeline(model, options), long, f"{kind}, {count} x {MINUTES} min{density}", way))
     header = [
         "videos", "way", "F1 at IoU 0.5", "precision", "recall", "median boundary error", "of shapes", "of tones",
         "time for a minute",

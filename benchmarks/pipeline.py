@@ -20,7 +20,7 @@ import numpy as np
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.synthetic import draw_scene, write_video
 
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
-    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), config.options(Query()))
+    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), config.options(PredictOptions()))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
         scene = draw_scene(np.random.default_rng(2), arguments.duration, sound=True)
@@ -68,17 +68,17 @@ def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, fl
         yield
         spent[stage] = time.perf_counter() - begin
 
-    query = pipeline.query
+    options = pipeline.options
     with timed("open"), pipeline.decoder.open(video) as opened:
         pass
     with timed("frames and sound"):
         [clip] = pipeline.clips(video)
     spent["frames and sound"] -= spent["open"]  # it opens the video too
     with timed("inputs"):
-        inputs = pipeline.inputs.build([clip], query.words)
+        inputs = pipeline.inputs.build([clip], options.words)
     with timed("generate"):
         [output] = pipeline.model.generate(
-            inputs, max_new_tokens=query.max_new_tokens, grammars=[pipeline.grammar(clip).text]
+            inputs, max_new_tokens=options.max_new_tokens, grammars=[pipeline.grammar(clip).text]
         )
     with timed("read"):
         reading = pipeline.read(clip, output)

@@ -25,7 +25,7 @@ from omni_timeline.answers.parser import parse_segments
 from omni_timeline.metrics import Score, boundary_errors, event_f1, pool
 from omni_timeline.model.prompts import with_labels
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query, Remap
+from omni_timeline.pipeline.options import PredictOptions, Remap
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS
@@ -48,7 +48,7 @@ def measure(pipeline: Pipeline, samples: list[Sample], *, rescale: bool) -> tupl
     scores, errors = [], []
     for number, sample in enumerate(samples, 1):
         if sys.stderr.isatty():
-            print(f"\r{pipeline.query.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
+            print(f"\r{pipeline.options.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
         found = stretched(pipeline, sample) if rescale else pipeline.predict(sample.path).segments
         scores.append(event_f1(sample.events, found))
         errors += boundary_errors(sample.events, found)
@@ -92,7 +92,7 @@ def main() -> None:
         for remap in get_args(Remap):
             rescale = remap == "rescale"
             # Unconstrained, and in one window: a grammar would not let the nominal clock say what it means.
-            asked = Query(prompt=with_labels(LABELS), remap="nominal" if rescale else remap, constrained=False)
+            asked = PredictOptions(prompt=with_labels(LABELS), remap="nominal" if rescale else remap, constrained=False)
             pipeline = Pipeline(model, replace(asked, window_seconds=None))
             bars[sounding, remap] = []
             for low, high in BANDS:

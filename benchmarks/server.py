@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from demo.servers import free_port, local_environ, running
 from omni_timeline.label_studio.labeling_config import LabelConfig
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service.engine import Engine, Load
 
 ROOT = Path(__file__).parents[1]
@@ -144,7 +144,7 @@ def is_busy(ask: Asker) -> bool:
 
 def overhead(folder: Path, rounds: int) -> None:
     """Videos by the engine alone and by the server, in turns, and in turns which of them is first."""
-    query = LabelConfig.from_xml(CONFIG).options(Query())
+    options = LabelConfig.from_xml(CONFIG).options(PredictOptions())
     bare, served = [], []
     engine = Engine(Load("demo", device="cpu"))
     try:
@@ -156,7 +156,7 @@ def overhead(folder: Path, rounds: int) -> None:
             def by_engine() -> float:
                 video = another(folder)
                 began = time.perf_counter()
-                engine.predict(video, query)
+                engine.predict(video, options)
                 return time.perf_counter() - began
 
             def by_server() -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from omni_timeline.errors import OmniTimelineError
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 from omni_timeline.segments import Segment
 
@@ -36,7 +36,7 @@ class ScriptedModel:
     description: str | None = "a script"
     loads: int = 1
     asked: list[str] = field(default_factory=list)
-    queries: list[Query] = field(default_factory=list)
+    options_seen: list[PredictOptions] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
     _change: threading.Condition = field(default_factory=threading.Condition)
@@ -56,9 +56,11 @@ class ScriptedModel:
             self._change.wait_for(lambda: self.checkpoint_version is not None or self.error is not None, seconds)
         return self.checkpoint_version
 
-    def predict(self, path: Path, query: Query, watch: Callable[[Progress], None] | None = None) -> Prediction:
+    def predict(
+        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
+    ) -> Prediction:
         self.asked.append(path.name)
-        self.queries.append(query)
+        self.options_seen.append(options)
         self.gate.wait(30)
         time.sleep(self.seconds)
         if watch:
@@ -67,7 +69,9 @@ class ScriptedModel:
         if isinstance(answer, Exception):
             raise answer
         assert self.checkpoint_version is not None
-        return Prediction(path, 30.0, answer, query.version(self.checkpoint_version), "", self.warnings, {"mended": 1})
+        return Prediction(
+            path, 30.0, answer, options.version(self.checkpoint_version), "", self.warnings, {"mended": 1}
+        )
 
     def close(self) -> None:
         self.closed = True

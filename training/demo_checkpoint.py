@@ -40,7 +40,7 @@ HELPER_WARM_UP = 300  # steps until the helpers' loss has its whole weight; thei
 MATRIX_RATE = 0.02  # Muon's learning rate, for all matrices
 OTHER_RATE = 2e-3  # AdamW's, for embeddings, norms and convolutions
 FINAL_RATE = 0.02  # of both at the end of the cosine
-MOST_COUNTED = 11  # events; more are counted as this many
+MAX_COUNTED = 11  # events; more are counted as this many
 HELPER_LAYER = 1  # the decoder layer whose output they read; layers count from 0
 SAVE_EVERY = 200  # steps
 IGNORED = -100
@@ -87,8 +87,8 @@ class HelperHeads(nn.Module):
         super().__init__()
         self.frames = nn.Linear(hidden, 2 * (1 + len(SHAPE_LABELS)))
         self.sounds = nn.Linear(hidden, 1 + len(TONES))
-        self.so_far = nn.Linear(hidden, MOST_COUNTED + 1)
-        self.begun = nn.Linear(hidden, MOST_COUNTED + 1)
+        self.so_far = nn.Linear(hidden, MAX_COUNTED + 1)
+        self.begun = nn.Linear(hidden, MAX_COUNTED + 1)
         self.digits = nn.Linear(hidden, 7 + 10 + 10)
 
     def loss(
@@ -116,13 +116,13 @@ class HelperHeads(nn.Module):
 def _onsets(classes: torch.Tensor) -> torch.Tensor:
     """How many events have begun up to each place of (B, N) classes."""
     begins = (classes != 0) & (F.pad(classes[:, :-1], (1, 0)) != classes)
-    return begins.long().cumsum(1).clamp(max=MOST_COUNTED)
+    return begins.long().cumsum(1).clamp(max=MAX_COUNTED)
 
 
 def _begun(starts: list[np.ndarray], seconds: np.ndarray) -> torch.Tensor:
     """How many events of each clip have begun at each of `seconds` (B, N)."""
     counts = [np.searchsorted(begun, instants, side="right") for begun, instants in zip(starts, seconds, strict=True)]
-    return torch.from_numpy(np.stack(counts)).long().clamp(max=MOST_COUNTED)
+    return torch.from_numpy(np.stack(counts)).long().clamp(max=MAX_COUNTED)
 
 
 class LeanThinker:
@@ -162,12 +162,12 @@ class LeanThinker:
         for block in tower.blocks:
             attention = block.attn
             normed = block.norm1(states)
-            query, key, value = (
+            options, key, value = (
                 layer(normed).view(batch * grids, count, attention.num_heads, -1)
                 for layer in (attention.q, attention.k, attention.v)
             )
-            query, key = apply_rotary_pos_emb_vision(query, key, cos, sin)
-            seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (query, key, value)))
+            options, key = apply_rotary_pos_emb_vision(options, key, cos, sin)
+            seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (options, key, value)))
             states = states + attention.proj(seen.transpose(1, 2).flatten(2))
             states = states + block.mlp(block.norm2(states))
         return tower.merger(states.flatten(0, 1)).view(batch, grids, count // 4, -1)

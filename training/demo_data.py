@@ -27,7 +27,7 @@ SHORTEST, LONGEST = 2.0, 60.0  # s, of a window
 WINDOW_SHARE = 0.65  # of the clips of a source that has windows
 SCENE_IN_WINDOWS = (0.45, 3.0)  # how long the scenes are that a window is cut from, in windows; log-uniform
 SCENE_SPREAD = 1.5  # the longest of such scenes over the shortest
-SHORTEST_TONE = 0.1  # s, of a piece of a tone, cut off by a window, that is worth a line
+MIN_TONE = 0.1  # s, of a piece of a tone, cut off by a window, that is worth a line
 POOL = 1200  # silent clips kept rendered
 FRESH_PER_STEP = 4  # of them replaced at each step
 TOKENS_PER_BATCH = 6500  # about; of the language model
@@ -210,7 +210,7 @@ class BatchSource:
             wave = scene.sound(duration)
             assert wave is not None
             waves.append(wave if rng.random() < 0.85 else _only_tones(scene, wave))
-            tones = tuple(event for event in scene.events if event.label in TONES and event.duration >= SHORTEST_TONE)
+            tones = tuple(event for event in scene.events if event.label in TONES and event.duration >= MIN_TONE)
             answer, frame_classes, begun = _describe(scene, seconds, seconds, tones)
             answers.append(answer)
             starts.append(begun)

@@ -19,7 +19,7 @@ SYSTEMS = (
     "You are an expert video annotator with a precise sense of time.",
     "你是一个有用的助手。",
     "You are a careful observer. Report what is seen and heard, with start and end times in seconds.",
-    "Act as a temporal event detector for a labelling tool.",
+    "Act as a temporal event detector for a labeling tool.",
 )
 OPENINGS = (
     "Could you {verb} {object} {scope}?",

@@ -57,7 +57,7 @@ class DeliveryError(OmniTimelineError):
 
 
 class LabelConfigError(OmniTimelineError):
-    """A labelling configuration has no place for a segment."""
+    """A labeling configuration has no place for a segment."""
 
     status = 400
 

@@ -36,10 +36,10 @@ PICTURE_NOISE = (0.0, 6.0)  # standard deviation in grey levels, the same in eve
 AMPLITUDE = (0.08, 0.6)  # of a tone; 1.0 is full scale
 SOUND_NOISE = (0.0005, 0.01)  # standard deviation of the white noise under the tones
 FADE = 0.010  # s, at both ends of a tone
-SHORTEST_EVENT = 0.07  # of the clip's duration
-SHORTEST_GAP = 0.05  # of the clip's duration, between two events of one track
+MIN_EVENT = 0.07  # of the clip's duration
+MIN_GAP = 0.05  # of the clip's duration, between two events of one track
 EDGE_EVENT_PROBABILITY = 0.15  # that the first event begins with the clip, and that the last one ends with it
-MOST_EVENTS = 4
+MAX_EVENTS = 4
 EMPTY_PROBABILITY = 0.03
 
 
@@ -188,13 +188,13 @@ class Scene:
 
 def _spans(rng: np.random.Generator, duration: float, events: int) -> list[tuple[float, float]]:
     """`events` spans of seconds with gaps between them, none shorter than the world allows."""
-    gaps = np.full(events + 1, SHORTEST_GAP)
+    gaps = np.full(events + 1, MIN_GAP)
     free = np.ones(2 * events + 1, bool)  # event, gap, event, ... with the outer gaps at both ends
     for outer in (0, -1):
         gaps[outer] = 0.0
         free[outer] = rng.random() >= EDGE_EVENT_PROBABILITY
     shares = np.zeros(2 * events + 1)
-    shares[0::2], shares[1::2] = gaps, SHORTEST_EVENT
+    shares[0::2], shares[1::2] = gaps, MIN_EVENT
     shares[free] += rng.dirichlet(np.full(int(free.sum()), 1.2)) * (1 - shares.sum())
     edges = np.cumsum(shares) * duration
     return [(float(edges[2 * index]), float(edges[2 * index + 1])) for index in range(events)]
@@ -202,7 +202,7 @@ def _spans(rng: np.random.Generator, duration: float, events: int) -> list[tuple
 
 def draw_scene(rng: np.random.Generator, duration: float, *, sound: bool) -> Scene:
     """A random scene of the demo world; `sound` gives it a sound track, in which half of its events are tones."""
-    total = 0 if rng.random() < EMPTY_PROBABILITY else int(rng.integers(1, MOST_EVENTS + 1))
+    total = 0 if rng.random() < EMPTY_PROBABILITY else int(rng.integers(1, MAX_EVENTS + 1))
     tones = int(rng.binomial(total, 0.5)) if sound else 0
     drawn_shapes = []
     for start, end in _spans(rng, duration, total - tones):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omni_timeline.answers.confidence import scored
+from omni_timeline.answers.confidence import score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.segments import Segment
@@ -42,7 +42,7 @@ def scores(*written: tuple[str, Doubt] | str, grammar: Grammar | None = None) ->
         ),
     )
     parsed = grammar.read(text) if grammar else parse_segments(text, 48.0)
-    return [segment.score for segment in scored(parsed, output)]
+    return [segment.score for segment in score_segments(parsed, output)]
 
 
 def line(*start: tuple[str, Doubt] | str) -> list[tuple[str, Doubt] | str]:
@@ -129,7 +129,7 @@ def test_the_demo_checkpoint_is_sure_of_its_samples(demo_model: OmniModel, sampl
         clip = load_clip(path, resize=inputs.resize)
         grammar = Grammar(LABELS, clip.duration)
         [output] = demo_model.generate(inputs.build([clip]), grammars=[grammar.text])
-        segments = scored(grammar.read(output.text), output)
+        segments = score_segments(grammar.read(output.text), output)
         assert segments
         assert all(isinstance(segment, Segment) and (segment.score or 0) > 0.5 for segment in segments)
         for at, numerals, own in zip(output.offsets, output.numerals, output.log_probabilities, strict=True):

@@ -14,17 +14,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLParserLimits
-from test_inputs import make_clip
 from transformers import AutoTokenizer
 
 from benchmarks.qwen_vocabulary import VOCABULARY, qwen_tokenizer, random_model
+from model_inputs import make_clip
 from omni_timeline.answers.answer import NUMERALS, Answer
-from omni_timeline.answers.grammar import LONGEST_CLIP, Grammar
+from omni_timeline.answers.grammar import MAX_CLIP_SECONDS, Grammar
 from omni_timeline.answers.lines import NO_EVENTS, format_segments
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.errors import ModelError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
-from omni_timeline.model.constrained import Following, Grammars
+from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.segments import Segment
@@ -48,14 +48,14 @@ def qwen() -> Any:
 
 
 @pytest.fixture(scope="module")
-def demo_grammars() -> Grammars:
+def demo_grammars() -> GrammarCompiler:
     tokenizer = AutoTokenizer.from_pretrained(DEMO_FOLDER)
-    return Grammars(tokenizer, 1024, tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
+    return GrammarCompiler(tokenizer, 1024, tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
 
 
 @pytest.fixture(scope="module")
-def qwen_grammars(qwen: Any) -> Grammars:
-    return Grammars(qwen, VOCABULARY, qwen.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
+def qwen_grammars(qwen: Any) -> GrammarCompiler:
+    return GrammarCompiler(qwen, VOCABULARY, qwen.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
 
 
 @pytest.fixture(scope="module", params=["demo", "qwen"])
@@ -63,20 +63,20 @@ def grammars(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(f"{request.param}_grammars")
 
 
-def takes(grammars: Grammars, grammar: Grammar, text: str) -> bool:
+def takes(grammars: GrammarCompiler, grammar: Grammar, text: str) -> bool:
     """Whether `text` is a whole answer. Character by character, so that "<|im_end|>" is not the end."""
     matcher = grammars.matcher(grammar.text)
     tokens = [token for character in text for token in grammars.tokenizer.tokenize_bytes(character.encode())]
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
-def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: Grammars) -> None:
+def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: GrammarCompiler) -> None:
     """Its scores are its own wherever it does as it should; else what is left is what the grammar allows."""
     grammar = Grammar(SHAPES, 48.0)
     [first, *_] = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
     stray = demo_grammars.tokenizer.tokenize_str(" red")[0]
     matchers = [demo_grammars.matcher(grammar.text) for _ in range(2)]
-    following = Following(matchers, demo_grammars.end_ids, demo_grammars.vocabulary)
+    following = GrammarConstraint(matchers, demo_grammars.end_ids, demo_grammars.vocabulary)
     scores = torch.zeros(2, demo_grammars.vocabulary)
     scores[0, first], scores[1, stray], scores[1, first] = 2.0, 3.0, 1.0
     held = following.hold(scores.clone())
@@ -85,11 +85,11 @@ def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: Gram
     assert held.argmax(-1).tolist() == [first, first]
 
 
-def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: Grammars) -> None:
+def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: GrammarCompiler) -> None:
     ambiguous = 'start: many\nmany: many many | "x" | "xx" | "xxx" | ""'
     limits = LLParserLimits(step_max_items=5, max_items_in_row=5)
     vocabulary, end_ids = demo_grammars.vocabulary, demo_grammars.end_ids
-    following = Following([LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)], end_ids, vocabulary)
+    following = GrammarConstraint([LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)], end_ids, vocabulary)
     with pytest.raises(ModelError, match=r"cannot be held to its grammar: .*Too many items.*lexemes$"):
         following.hold(torch.zeros(1, vocabulary))
 
@@ -121,7 +121,7 @@ class TestTimes:
         ],
     )
     def test_lie_inside_the_clip_and_in_order(
-        self, demo_grammars: Grammars, duration: float, start: str, end: str, ok: bool
+        self, demo_grammars: GrammarCompiler, duration: float, start: str, end: str, ok: bool
     ) -> None:
         grammar = Grammar(SHAPES, duration)
         assert takes(demo_grammars, grammar, f"From {start} to {end}, red square.") is ok
@@ -133,7 +133,7 @@ class TestTimes:
         matched = re.fullmatch(pattern, f"{a / 10:.1f} to {b / 10:.1f}")
         assert bool(matched) == (a < b <= tenths)
 
-    @pytest.mark.parametrize("duration", [0.0, -1.0, math.nan, math.inf, LONGEST_CLIP * 2])
+    @pytest.mark.parametrize("duration", [0.0, -1.0, math.nan, math.inf, MAX_CLIP_SECONDS * 2])
     def test_of_no_clip_are_refused(self, duration: float) -> None:
         with pytest.raises(ValueError, match="a grammar is for"):
             Grammar(SHAPES, duration)
@@ -157,29 +157,29 @@ class TestLines:
             ("From 1.0 to 2.0, red square.\n\nFrom 1.0 to 2.0, low tone.", False),
         ],
     )
-    def test_of_a_closed_set(self, grammars: Grammars, text: str, ok: bool) -> None:
+    def test_of_a_closed_set(self, grammars: GrammarCompiler, text: str, ok: bool) -> None:
         assert takes(grammars, Grammar(SHAPES, 10.0), text) is ok
 
-    def test_may_describe_or_not_where_that_is_allowed(self, grammars: Grammars) -> None:
+    def test_may_describe_or_not_where_that_is_allowed(self, grammars: GrammarCompiler) -> None:
         grammar = Grammar(SHAPES, 10.0, descriptions=True)
         assert takes(grammars, grammar, "From 1.0 to 2.0, red square.\nFrom 2.0 to 3.0, low tone: a hum. It fades.")
         assert not takes(grammars, grammar, "From 1.0 to 2.0, red square: .")
         assert not takes(grammars, grammar, f"From 1.0 to 2.0, red square: {'a' * 241}.")
 
-    def test_have_the_only_label_where_there_is_one(self, grammars: Grammars) -> None:
+    def test_have_the_only_label_where_there_is_one(self, grammars: GrammarCompiler) -> None:
         assert takes(grammars, Grammar(("Applause",), 10.0), "From 1.0 to 2.0, Applause.")
         assert not takes(grammars, Grammar(("Applause",), 10.0), "From 1.0 to 2.0, laughter.")
 
-    def test_are_free_where_there_is_nothing_to_choose(self, grammars: Grammars) -> None:
+    def test_are_free_where_there_is_nothing_to_choose(self, grammars: GrammarCompiler) -> None:
         grammar = Grammar((), 10.0)
         assert takes(grammars, grammar, "From 1.0 to 2.0, 一只猫 jumps, twice.")
         assert not takes(grammars, grammar, "From 1.0 to 2.0,  .")
         assert not takes(grammars, grammar, "From 1.0 to 2.0, a\u2028b.")
         assert not takes(grammars, grammar, f"From 1.0 to 2.0, {'a' * 81}.")
 
-    def test_are_not_more_than_agreed(self, grammars: Grammars) -> None:
+    def test_are_not_more_than_agreed(self, grammars: GrammarCompiler) -> None:
         lines = ["From 1.0 to 2.0, low tone."] * 4
-        grammar = Grammar(SHAPES, 10.0, most_lines=3)
+        grammar = Grammar(SHAPES, 10.0, max_lines=3)
         assert takes(grammars, grammar, "\n".join(lines[:3]))
         assert not takes(grammars, grammar, "\n".join(lines))
 
@@ -192,7 +192,7 @@ class TestLines:
         )
     )
     def test_are_those_that_models_are_trained_to_write(
-        self, demo_grammars: Grammars, events: list[tuple[int, int, str, str]]
+        self, demo_grammars: GrammarCompiler, events: list[tuple[int, int, str, str]]
     ) -> None:
         """And they read as the tolerant parser reads them."""
         segments = [Segment(start / 10, (start + length) / 10, *words) for start, length, *words in events]
@@ -201,18 +201,18 @@ class TestLines:
         assert takes(demo_grammars, grammar, text)
         assert grammar.read(text) == parse_segments(text, 48.0)
 
-    def test_of_an_hour_can_be_followed(self, qwen_grammars: Grammars) -> None:
+    def test_of_an_hour_can_be_followed(self, qwen_grammars: GrammarCompiler) -> None:
         text = "From 1234.5 to 3599.9, low tone."
         assert takes(qwen_grammars, Grammar(SHAPES, 3600.0), text)
 
-    def test_that_llguidance_does_not_take_are_an_error_and_no_answer(self, demo_grammars: Grammars) -> None:
+    def test_that_llguidance_does_not_take_are_an_error_and_no_answer(self, demo_grammars: GrammarCompiler) -> None:
         with pytest.raises(ModelError, match="cannot be compiled"):
             demo_grammars.matcher("start: nothing")
 
 
 class TestLabels:
     @pytest.mark.parametrize("descriptions", [False, True])
-    def test_however_odd_come_back(self, grammars: Grammars, descriptions: bool) -> None:
+    def test_however_odd_come_back(self, grammars: GrammarCompiler, descriptions: bool) -> None:
         grammar = Grammar(ADVERSARIAL, 48.0, descriptions)
         assert sorted(grammar.spoken.values()) == sorted(ADVERSARIAL)
         for spoken, label in grammar.spoken.items():
@@ -296,7 +296,7 @@ def check(grammar: Grammar, text: str, *, complete: bool = True) -> None:
     assert set(parsed.warnings) <= {w for w in parsed.warnings if "repeated" in w}, text
     lines = text.rstrip("\n").split("\n") if text else []
     assert len(parsed.segments) + parsed.counts.repeated == len(lines) - (text == NO_EVENTS), text
-    assert len(lines) <= grammar.most_lines
+    assert len(lines) <= grammar.max_lines
     assert not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for line in lines for character in line)
     for segment in parsed.segments:
         assert 0 <= segment.start < segment.end <= grammar.duration
@@ -305,18 +305,18 @@ def check(grammar: Grammar, text: str, *, complete: bool = True) -> None:
 
 
 CASES = [
-    Grammar(SHAPES, 12.3, most_lines=3),
-    Grammar(SHAPES, 47.96, descriptions=True, most_lines=2),
-    Grammar((), 0.7, most_lines=2),
-    Grammar((), 600.0, descriptions=True, most_lines=2),
-    Grammar(ADVERSARIAL, 48.0, most_lines=4),
-    Grammar(tuple(f"label {number}" for number in range(200)), 48.0, most_lines=4),
+    Grammar(SHAPES, 12.3, max_lines=3),
+    Grammar(SHAPES, 47.96, descriptions=True, max_lines=2),
+    Grammar((), 0.7, max_lines=2),
+    Grammar((), 600.0, descriptions=True, max_lines=2),
+    Grammar(ADVERSARIAL, 48.0, max_lines=4),
+    Grammar(tuple(f"label {number}" for number in range(200)), 48.0, max_lines=4),
 ]
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 @pytest.mark.parametrize("seed", range(2))
-def test_any_walk_through_the_allowed_tokens_is_an_answer(grammars: Grammars, case: int, seed: int) -> None:
+def test_any_walk_through_the_allowed_tokens_is_an_answer(grammars: GrammarCompiler, case: int, seed: int) -> None:
     """Every token that the mask allows leads somewhere, and ends are allowed where a line has ended only."""
     rng = random.Random(seed)
     matcher = grammars.matcher(CASES[case].text)

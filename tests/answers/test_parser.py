@@ -160,7 +160,7 @@ def test_times_are_read_in_every_usual_unit(text, start, end):
         # The colons of clocks and addresses part nothing.
         ("From 1 to 2, the clock says 12:30.", "the clock says 12:30", ""),
         ("From 1 to 2, see http://a.b", "see http://a.b", ""),
-        ("From 1 to 2, **goal**: _scored by `nine`_", "goal", "scored by nine"),
+        ("From 1 to 2, **goal**: _scored by `nine`_", "goal", "score_segments by nine"),
         ("From 1 to 2, 5 people", "5 people", ""),
         ("From 1 to 2,5 people", "5 people", ""),  # not 2.5: 1 has no decimal comma, and no unit follows
         ("A red square appears from 1 to 2 and moves.", "A red square appears", "and moves"),
@@ -236,7 +236,7 @@ def test_text_without_a_span_of_time_gives_no_segment_and_says_so(text):
         ("From -3 to -1, a.", [], Counts(outside=1)),
         (f"From {400 * '9'}.0 to {401 * '9'}.0, a.", [], Counts(reversed=1)),
         ("From 7 to 3, a.\nFrom 5 to 5, b.\nFrom 1 to 2, c.", [(1, 2, "c", "")], Counts(reversed=2)),
-        ("From 1 to 2.\nFrom 3 to 4, b.", [(3, 4, "b", "")], Counts(unlabelled=1)),
+        ("From 1 to 2.\nFrom 3 to 4, b.", [(3, 4, "b", "")], Counts(unlabeled=1)),
         ("From 1 to 2, a.\nFrom xx to xx, b.", [(1, 2, "a", "")], Counts(unreadable=1)),
         ("From 1 to 2, a.\n" * 40 + "From 1 to", [(1, 2, "a", "")], Counts(repeated=39, cut_off=1)),
         # Another label at the same time, or the same label at another time, is no repetition.

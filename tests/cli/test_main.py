@@ -236,7 +236,7 @@ def test_a_command_that_is_not_right_ends_with_2_and_a_reason(capsys: pytest.Cap
     assert "Traceback" not in err
 
 
-def test_a_labelling_config_without_a_timeline_is_refused_before_the_model_loads(
+def test_a_labeling_config_without_a_timeline_is_refused_before_the_model_loads(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     file = tmp_path / "config.xml"

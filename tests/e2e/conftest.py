@@ -73,7 +73,7 @@ def _wait_until_ready(url: str, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def editor(browser: Browser, studio: LabelStudio) -> Iterator[Editor]:
-    """The labelling page, signed in."""
+    """The labeling page, signed in."""
     page = browser.new_page(viewport=WINDOW)
     yield Editor(page, studio)
     page.close()

@@ -65,7 +65,7 @@ SHOW = """async (frame) => {
 
 
 class Editor:
-    """The labelling page of one task after another, signed in.
+    """The labeling page of one task after another, signed in.
 
     Attributes:
         page: Playwright's own, for all that is done in one test only.

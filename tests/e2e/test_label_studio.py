@@ -17,7 +17,7 @@ from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.video import probe
 from omni_timeline.metrics import event_f1, pool
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 
@@ -84,9 +84,9 @@ def test_the_stored_predictions_are_what_the_command_line_predicts(
     studio: LabelStudio, project: Project, demo_model: OmniModel
 ):
     """Whatever the checkpoint is worth: nothing is lost or moved between it and Label Studio's database."""
-    pipeline = Pipeline(demo_model, project.config.options(Query()))
+    pipeline = Pipeline(demo_model, project.config.options(PredictOptions()))
     for clip, stored in zip(project.clips, stored_segments(studio, project), strict=True):
-        predicted = [project.config.labelled(segment) for segment in pipeline.predict(clip).segments]
+        predicted = [project.config.labeled(segment) for segment in pipeline.predict(clip).segments]
         assert [segment.label for segment in stored] == [segment.label for segment in predicted]
         for ours, theirs in zip(predicted, stored, strict=True):
             assert theirs.start == pytest.approx(ours.start, abs=LABEL_FRAME)
@@ -120,7 +120,7 @@ def test_asking_again_stores_nothing_twice(studio: LabelStudio, project: Project
     assert after == before
 
 
-def test_label_studio_tells_its_user_what_is_wrong_with_a_labelling_config(studio: LabelStudio, backend: Backend):
+def test_label_studio_tells_its_user_what_is_wrong_with_a_labeling_config(studio: LabelStudio, backend: Backend):
     """Of an error it shows the status line only, so that is where our sentence is."""
     config = "<View><Text name='t' value='$t'/><TextArea name='a' toName='t'/></View>"
     number = studio.create_project("No timeline", config)

@@ -58,13 +58,13 @@ def answers() -> Iterator[Answers]:
 
 def test_the_versions_of_a_task(answers: Answers):
     answers.queue = [(200, {}, b'[{"id": 1, "model_version": "a"}, {"id": 2, "model_version": null}]')]
-    assert LabelStudioApi(answers.url, LEGACY_TOKEN).versions(7) == ["a", "None"]
+    assert LabelStudioApi(answers.url, LEGACY_TOKEN).prediction_versions(7) == ["a", "None"]
     assert answers.asked == [("GET", "/api/predictions/?task=7", f"Token {LEGACY_TOKEN}", None)]
 
 
 def test_a_prediction_is_stored_with_its_task(answers: Answers):
     answers.queue = [(201, {}, b'{"id": 1}')]
-    LabelStudioApi(answers.url, LEGACY_TOKEN).push(7, {"model_version": "a", "result": [], "score": 0.5})
+    LabelStudioApi(answers.url, LEGACY_TOKEN).create_prediction(7, {"model_version": "a", "result": [], "score": 0.5})
     [(method, path, _, body)] = answers.asked
     assert (method, path) == ("POST", "/api/predictions/")
     assert body == {"task": 7, "model_version": "a", "result": [], "score": 0.5}
@@ -91,7 +91,7 @@ def test_a_prediction_is_stored_with_its_task(answers: Answers):
 def test_what_a_refusal_means(status: int, headers: dict[str, str], content: bytes, kind: str, answers: Answers):
     answers.queue = [(status, headers, content)]
     with pytest.raises(DeliveryError) as refusal:
-        LabelStudioApi(answers.url, LEGACY_TOKEN).push(7, {"result": []})
+        LabelStudioApi(answers.url, LEGACY_TOKEN).create_prediction(7, {"result": []})
     assert refusal.value.kind == kind
     assert refusal.value.retry_after == (7.0 if headers.get("retry-after") == "7" else 0.0)
     assert LEGACY_TOKEN not in str(refusal.value)
@@ -103,11 +103,11 @@ def test_an_odd_list_of_predictions_is_not_taken_for_an_empty_one(content: bytes
     """Else a second copy would be stored."""
     answers.queue = [(200, {}, content)]
     with pytest.raises(DeliveryError) as refusal:
-        LabelStudioApi(answers.url, LEGACY_TOKEN).versions(7)
+        LabelStudioApi(answers.url, LEGACY_TOKEN).prediction_versions(7)
     assert refusal.value.kind == "busy"
 
 
 def test_nobody_there_is_not_unclear():
     with pytest.raises(DeliveryError) as refusal:
-        LabelStudioApi("http://127.0.0.1:1", LEGACY_TOKEN).versions(7)
+        LabelStudioApi("http://127.0.0.1:1", LEGACY_TOKEN).prediction_versions(7)
     assert refusal.value.kind == "unreachable"

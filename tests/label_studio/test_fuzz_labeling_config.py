@@ -1,4 +1,4 @@
-"""Labelling configs that nobody would write, but a server is sent: anything but a config or its refusal is a mistake.
+"""Labeling configs that nobody would write, but a server is sent: anything but a config or its refusal is a mistake.
 
 Whatever the text, `LabelConfig.from_xml` gives a `LabelConfig` that can be used, or raises a `LabelConfigError`, soon.
 """

@@ -118,7 +118,7 @@ def test_tags_are_found_wherever_they_are_and_in_any_case():
         (f'<View><Video name="v" value="$v"/><TimelineLabels name="t" toName="w">{LABELS}</TimelineLabels></View>',
          'found <Video>, <TimelineLabels toName="w">'),
         (f'<View><Video name="v" value="$v"/><TimelineLabels toName="v">{LABELS}</TimelineLabels></View>',
-         "<TimelineLabels> of the labelling config needs a name"),
+         "<TimelineLabels> of the labeling config needs a name"),
         ('<View><Video name="v" value="$v"/><TimelineLabels name="t" toName="v"/></View>',
          '<TimelineLabels name="t"> needs <Label value'),
         ('<View><Video name="v" value="$v"/><TimelineLabels name="t" toName="v" value="$labels"/></View>',
@@ -332,15 +332,15 @@ def test_the_default_label_may_be_of_any_control(first, second, default):
 
 
 @pytest.mark.parametrize(
-    ("segment", "labelled"),
+    ("segment", "labeled"),
     [
         (Segment(0, 1, "SPEECH", "hello", 0.5), Segment(0, 1, "Speech", "hello", 0.5)),
         (Segment(0, 1, "a bird", "", 0.5), Segment(0, 1, "Speech", "a bird", 0.5)),
         (Segment(0, 1, "a bird", "sings"), Segment(0, 1, "Speech", "a bird: sings")),
     ],
 )
-def test_the_models_own_words_are_kept_in_the_text_where_they_are_no_label(segment, labelled):
-    assert CONFIG.labelled(segment) == labelled
+def test_the_models_own_words_are_kept_in_the_text_where_they_are_no_label(segment, labeled):
+    assert CONFIG.labeled(segment) == labeled
 
 
 def test_an_alias_is_what_label_studio_stores():

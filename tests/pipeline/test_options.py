@@ -1,4 +1,4 @@
-"""One query and one checkpoint make one version: it changes with everything that changes what is predicted."""
+"""The same options and checkpoint make one version, which changes with everything that changes what is predicted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from omni_timeline.errors import RequestError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.model.prompts import DEFAULT_USER, Prompt
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction
 from omni_timeline.segments import Segment
 
@@ -36,13 +36,13 @@ CONFIG = """<View><Video name="v" value="$video"/><TimelineLabels name="t" toNam
 
 
 def test_every_setting_that_changes_the_prediction_changes_the_version():
-    versions = {Query(**change).version("demo-1") for change in CHANGES}
-    assert len(versions | {Query().version("demo-1"), Query().version("demo-2")}) == len(CHANGES) + 2
-    assert Query().version("demo-1").startswith("demo-1-")
+    versions = {PredictOptions(**change).version("demo-1") for change in CHANGES}
+    assert len(versions | {PredictOptions().version("demo-1"), PredictOptions().version("demo-2")}) == len(CHANGES) + 2
+    assert PredictOptions().version("demo-1").startswith("demo-1-")
 
 
 def test_an_odd_number_of_frames_is_rounded_as_the_models_own_sampler_does():
-    assert Query(frames=49).version("x") == Query(frames=48).version("x")
+    assert PredictOptions(frames=49).version("x") == PredictOptions(frames=48).version("x")
 
 
 @pytest.mark.parametrize(
@@ -58,29 +58,29 @@ def test_an_odd_number_of_frames_is_rounded_as_the_models_own_sampler_does():
 )
 def test_settings_that_cannot_be_are_refused(setting: dict[str, Any]):
     with pytest.raises(RequestError, match=next(iter(setting))):
-        Query(**setting)
+        PredictOptions(**setting)
 
 
 def test_labels_are_named_in_the_prompt_with_what_they_mean():
-    query = Query(labels=("speech", "music"), hints=(("speech", "somebody talks"),))
-    assert query.words.user == f"{DEFAULT_USER}\nUse only these labels: speech (somebody talks), music."
+    options = PredictOptions(labels=("speech", "music"), hints=(("speech", "somebody talks"),))
+    assert options.words.user == f"{DEFAULT_USER}\nUse only these labels: speech (somebody talks), music."
 
 
 @pytest.mark.parametrize("labels", [(), ("Event",), ("other",)])
 def test_without_labels_that_say_something_the_model_uses_its_own_words(labels: tuple[str, ...]):
-    query = Query(labels=labels)
-    assert query.closed_labels == ()
-    assert query.words.user == DEFAULT_USER
+    options = PredictOptions(labels=labels)
+    assert options.closed_labels == ()
+    assert options.words.user == DEFAULT_USER
 
 
 def test_a_single_label_that_says_something_is_the_only_one_there_is():
-    assert Query(labels=("applause",)).closed_labels == ("applause",)
+    assert PredictOptions(labels=("applause",)).closed_labels == ("applause",)
 
 
 def test_a_project_decides_for_itself():
     attributes = 'model_frames="24" model_window_seconds="whole" model_score_threshold="0.3" model_prompt="Listen!"'
-    query = LabelConfig.from_xml(CONFIG.format(attributes)).options(Query(refine=True))
-    assert query == Query(
+    options = LabelConfig.from_xml(CONFIG.format(attributes)).options(PredictOptions(refine=True))
+    assert options == PredictOptions(
         refine=True,
         frames=24,
         window_seconds=None,
@@ -95,14 +95,16 @@ def test_a_project_decides_for_itself():
 def test_a_project_has_one_version_wherever_it_is_predicted():
     """The command line and the server once made two for a config without a place for descriptions."""
     with_text = CONFIG.replace("</View>", '<TextArea name="d" toName="v" perRegion="true"/></View>')
-    options = [LabelConfig.from_xml(xml.format("")).options(Query()) for xml in (CONFIG, with_text)]
+    options = [LabelConfig.from_xml(xml.format("")).options(PredictOptions()) for xml in (CONFIG, with_text)]
     assert [each.descriptions for each in options] == [False, True]
     assert options[0].version("demo-1") != options[1].version("demo-1")
 
 
 def test_what_a_project_says_nothing_of_stays_as_the_service_is_set():
-    query = LabelConfig.from_xml(CONFIG.format("")).options(Query(frames=24, window_seconds=25.0, score_threshold=0.2))
-    assert (query.frames, query.window_seconds, query.score_threshold) == (24, 25.0, 0.2)
+    options = LabelConfig.from_xml(CONFIG.format("")).options(
+        PredictOptions(frames=24, window_seconds=25.0, score_threshold=0.2)
+    )
+    assert (options.frames, options.window_seconds, options.score_threshold) == (24, 25.0, 0.2)
 
 
 def test_a_prediction_comes_back_from_a_file_as_it_was():

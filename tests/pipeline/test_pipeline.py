@@ -14,13 +14,13 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import boundary_errors, event_f1
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline, Reading
 from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, draw_scene, write_video
 
-RAW = Query(constrained=False)  # answers in the words of the test
+RAW = PredictOptions(constrained=False)  # answers in the words of the test
 
 
 def answer(text: str, *, complete: bool = True) -> Answer:
@@ -94,7 +94,7 @@ def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(demo_mod
 
 def test_sound_cannot_be_rescaled(demo_model: OmniModel, sounding_video: Path):
     with pytest.raises(RequestError, match=r"sounding\.mp4 has sound"):
-        Pipeline(demo_model, Query(remap="rescale")).predict(sounding_video)
+        Pipeline(demo_model, PredictOptions(remap="rescale")).predict(sounding_video)
 
 
 def test_an_answer_that_was_cut_off_is_said_to_be(demo_model: OmniModel, silent_video: Path):
@@ -118,7 +118,7 @@ def test_one_bad_video_does_not_cost_the_others(demo_model: OmniModel, silent_vi
 
 def test_frames_of_a_size_that_cannot_be_are_refused(demo_model: OmniModel):
     with pytest.raises(RequestError):
-        Pipeline(demo_model, Query(max_pixels=1))
+        Pipeline(demo_model, PredictOptions(max_pixels=1))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_long_video_is_seen_in_windows_and_told_of_in_its_own_seconds(
 ):
     path, events = long_video
     steps: list[Progress] = []
-    prediction = Pipeline(demo_model, Query(window_seconds=40, labels=LABELS)).predict(path, steps.append)
+    prediction = Pipeline(demo_model, PredictOptions(window_seconds=40, labels=LABELS)).predict(path, steps.append)
     assert event_f1(events, prediction.segments).f1 >= 0.8
     assert prediction.duration == pytest.approx(100.0, abs=0.2)
     assert [(step.stage, step.total) for step in steps] == [("windows", 3)] * len(steps)
@@ -142,26 +142,26 @@ def test_a_long_video_is_seen_in_windows_and_told_of_in_its_own_seconds(
 
 def test_refining_moves_edges_and_nothing_else(demo_model: OmniModel, long_video: tuple[Path, tuple[Segment, ...]]):
     path, events = long_video
-    query = Query(window_seconds=40, labels=LABELS)
-    once, twice = (Pipeline(demo_model, asked).predict(path) for asked in (query, replace(query, refine=True)))
+    options = PredictOptions(window_seconds=40, labels=LABELS)
+    once, twice = (Pipeline(demo_model, asked).predict(path) for asked in (options, replace(options, refine=True)))
     assert [segment.label for segment in twice.segments] == [segment.label for segment in once.segments]
     errors = [np.median(boundary_errors(events, found.segments)) for found in (once, twice)]
     assert errors[1] < errors[0]
 
 
 def test_segments_below_the_threshold_are_left_out(demo_model: OmniModel, sounding_video: Path):
-    everything = Pipeline(demo_model, Query()).predict(sounding_video).segments
+    everything = Pipeline(demo_model, PredictOptions()).predict(sounding_video).segments
     assert everything
     scores = sorted(segment.score or 0.0 for segment in everything)
-    kept = Pipeline(demo_model, Query(score_threshold=scores[-1])).predict(sounding_video).segments
+    kept = Pipeline(demo_model, PredictOptions(score_threshold=scores[-1])).predict(sounding_video).segments
     assert [segment.score for segment in kept] == [scores[-1]]
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, long_video, monkeypatch):
     """The model here has room for one clip at a time, as a small GPU has."""
     path, _ = long_video
-    query = Query(window_seconds=40, labels=LABELS)
-    expected = Pipeline(demo_model, query).predict(path)
+    options = PredictOptions(window_seconds=40, labels=LABELS)
+    expected = Pipeline(demo_model, options).predict(path)
     roomy = OmniModel.generate
 
     def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Answer]:
@@ -170,7 +170,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, 
         return roomy(self, inputs, **options)
 
     monkeypatch.setattr(OmniModel, "generate", generate)
-    assert [s.label for s in Pipeline(demo_model, query).predict(path).segments] == [s.label for s in expected.segments]
+    assert [s.label for s in Pipeline(demo_model, options).predict(path).segments] == [
+        s.label for s in expected.segments
+    ]
 
 
 def test_a_clip_that_does_not_fit_into_memory_is_shown_in_smaller_frames(demo_model, silent_video, monkeypatch):
@@ -183,8 +185,8 @@ def test_a_clip_that_does_not_fit_into_memory_is_shown_in_smaller_frames(demo_mo
         return roomy(self, inputs, **options)
 
     monkeypatch.setattr(OmniModel, "generate", generate)
-    prediction = Pipeline(demo_model, Query(max_pixels=6 * 784)).predict(silent_video)
-    assert prediction.model_version == Query(max_pixels=6 * 784).version(demo_model.version)
+    prediction = Pipeline(demo_model, PredictOptions(max_pixels=6 * 784)).predict(silent_video)
+    assert prediction.model_version == PredictOptions(max_pixels=6 * 784).version(demo_model.version)
     assert sizes[1] < sizes[0]
     assert any("do not fit into memory" in warning for warning in prediction.warnings)
 
@@ -203,7 +205,7 @@ def test_inspect_shows_where_the_models_own_clock_puts_the_frames(demo_model: Om
 
 
 def test_inspect_of_nominal_time_shows_what_goes_wrong(demo_model: OmniModel, silent_video: Path):
-    [window] = Pipeline(demo_model, Query(remap="nominal")).inspect(silent_video)["windows"]
+    [window] = Pipeline(demo_model, PredictOptions(remap="nominal")).inspect(silent_video)["windows"]
     assert window["second_per_grid"] == 1.0
     assert window["grid_seconds"] == [float(second) for second in range(25)]  # of a video of 8 s
     assert window["audio_tokens"] == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_timeline.pipeline.refine import BORDER, LOOK_SECONDS, REACH, Look, looks, refined
+from omni_timeline.pipeline.refine import BORDER, LOOK_SECONDS, REACH, Look, refine_edges, refinement_windows
 from omni_timeline.pipeline.windows import Window
 from omni_timeline.segments import Segment
 
@@ -17,25 +17,25 @@ def around(edge: float) -> Look:
 
 
 def test_there_is_a_look_at_each_edge_with_room_on_both_sides():
-    [first, second] = looks([EVENT], 100.0, 48.0)
+    [first, second] = refinement_windows([EVENT], 100.0, 48.0)
     assert first == around(20.0)
     assert second == around(40.0)
 
 
 def test_edges_that_are_near_share_a_look():
-    [look] = looks([Segment(20.0, 22.0, "a"), Segment(21.0, 23.5, "b")], 100.0, 48.0)
+    [look] = refinement_windows([Segment(20.0, 22.0, "a"), Segment(21.0, 23.5, "b")], 100.0, 48.0)
     assert look.edges == (20.0, 21.0, 22.0, 23.5)
     assert look.window.start < 20.0 - 1
     assert look.window.end > 23.5 + 1
 
 
 def test_where_the_video_begins_or_ends_there_is_nothing_to_look_for():
-    assert looks([Segment(0.0, 100.0, "a")], 100.0, 48.0) == []
+    assert refinement_windows([Segment(0.0, 100.0, "a")], 100.0, 48.0) == []
 
 
 def test_short_windows_have_been_seen_closely_enough():
-    assert looks([Segment(3.0, 5.0, "a")], 9.0, 48.0) == []
-    assert looks([EVENT], 100.0, 10.0) == []
+    assert refinement_windows([Segment(3.0, 5.0, "a")], 9.0, 48.0) == []
+    assert refinement_windows([EVENT], 100.0, 10.0) == []
 
 
 def test_an_edge_moves_to_the_nearest_of_its_label():
@@ -43,25 +43,25 @@ def test_an_edge_moves_to_the_nearest_of_its_label():
         (around(20.0), [Segment(19.7, 24.0, "a"), Segment(20.1, 24.0, "b"), Segment(18.5, 19.0, "a")]),
         (around(40.0), [Segment(36.0, 40.6, "a")]),
     ]
-    assert refined([EVENT], seen) == (Segment(19.7, 40.6, "a", "text", 0.5),)
+    assert refine_edges([EVENT], seen) == (Segment(19.7, 40.6, "a", "text", 0.5),)
 
 
 def test_the_border_of_a_look_is_no_edge_and_neither_is_one_out_of_reach():
-    assert refined([EVENT], [(around(20.0), [Segment(16.0, 24.0, "a")])]) == (EVENT,)
-    assert refined([EVENT], [(around(20.0), [Segment(20.0 + REACH + 0.1, 23.0, "a")])]) == (EVENT,)
-    assert refined([EVENT], [(around(20.0), [])]) == (EVENT,)
+    assert refine_edges([EVENT], [(around(20.0), [Segment(16.0, 24.0, "a")])]) == (EVENT,)
+    assert refine_edges([EVENT], [(around(20.0), [Segment(20.0 + REACH + 0.1, 23.0, "a")])]) == (EVENT,)
+    assert refine_edges([EVENT], [(around(20.0), [])]) == (EVENT,)
 
 
 def test_a_segment_never_ends_before_it_starts():
     short = Segment(20.0, 20.5, "a")
     look = Look(Window(16.0, 24.0), (20.0, 20.5))
-    assert refined([short], [(look, [Segment(21.5, 22.5, "a"), Segment(18.0, 18.6, "a")])])[0].duration > 0
+    assert refine_edges([short], [(look, [Segment(21.5, 22.5, "a"), Segment(18.0, 18.6, "a")])])[0].duration > 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 95), st.floats(0.1, 30)), max_size=12), st.floats(100, 4000))
 def test_every_look_lies_in_the_video_and_holds_its_edges(spans: list[tuple[float, float]], duration: float):
     segments = [Segment(start, min(start + length, duration), "a") for start, length in spans]
-    found = looks(segments, duration, 48.0)
+    found = refinement_windows(segments, duration, 48.0)
     for look in found:
         assert 0 <= look.window.start < look.window.end <= duration
         assert all(look.window.start + BORDER <= edge <= look.window.end - BORDER + 1e-9 for edge in look.edges)

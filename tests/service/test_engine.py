@@ -14,7 +14,7 @@ import pytest
 
 from omni_timeline.errors import MediaError, ModelError
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.pipeline.prediction import Progress
 from omni_timeline.processes import environment_without_secrets
@@ -42,11 +42,11 @@ def test_the_version_is_known_before_the_model_is_loaded_and_torch_stays_outside
 
 def test_it_predicts_what_the_pipeline_does(engine: Engine, demo_model: OmniModel, sounding_video: Path):
     assert engine.wait(LOADING)
-    query, steps = Query(labels=LABELS), list[Progress]()
-    found = engine.predict(sounding_video, query, steps.append)
-    expected = Pipeline(demo_model, query).predict(sounding_video)
+    options, steps = PredictOptions(labels=LABELS), list[Progress]()
+    found = engine.predict(sounding_video, options, steps.append)
+    expected = Pipeline(demo_model, options).predict(sounding_video)
     assert [(s.start, s.end, s.label) for s in found.segments] == [(s.start, s.end, s.label) for s in expected.segments]
-    assert found.model_version == query.version(engine.checkpoint_version or "") == expected.model_version
+    assert found.model_version == options.version(engine.checkpoint_version or "") == expected.model_version
     assert set(found.seconds) == {"decode", "inputs", "generate", "read"}
     assert steps[-1] == Progress("windows", 1, 1)
     assert engine.description
@@ -55,14 +55,14 @@ def test_it_predicts_what_the_pipeline_does(engine: Engine, demo_model: OmniMode
 
 def test_an_error_comes_over_as_it_was_raised(engine: Engine, tmp_path: Path):
     with pytest.raises(MediaError, match=r"missing\.mp4"):
-        engine.predict(tmp_path / "missing.mp4", Query())
+        engine.predict(tmp_path / "missing.mp4", PredictOptions())
 
 
 def test_a_video_that_is_being_predicted_when_the_process_dies_is_predicted_by_the_next(
     engine: Engine, sounding_video: Path
 ):
     engine.wait(LOADING)
-    expected = engine.predict(sounding_video, Query())
+    expected = engine.predict(sounding_video, PredictOptions())
     first, killed = engine.process_id, threading.Event()
 
     def kill(_: Progress) -> None:
@@ -71,7 +71,7 @@ def test_a_video_that_is_being_predicted_when_the_process_dies_is_predicted_by_t
             assert first is not None
             os.kill(first, signal.SIGKILL)
 
-    assert engine.predict(sounding_video, Query(), kill) == expected
+    assert engine.predict(sounding_video, PredictOptions(), kill) == expected
     assert killed.is_set()
     assert engine.process_id != first
     assert engine.loads == 2
@@ -85,8 +85,8 @@ def test_a_video_that_kills_the_process_each_time_is_told_of(engine: Engine, sou
         os.kill(engine.process_id, signal.SIGKILL)
 
     with pytest.raises(ModelError, match="ended 2 times at this video"):
-        engine.predict(sounding_video, Query(), kill)
-    assert engine.predict(sounding_video, Query()).segments
+        engine.predict(sounding_video, PredictOptions(), kill)
+    assert engine.predict(sounding_video, PredictOptions()).segments
 
 
 def test_a_process_that_dies_while_it_loads_is_started_again():

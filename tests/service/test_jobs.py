@@ -19,11 +19,11 @@ from omni_timeline.errors import DeliveryError, DeliveryKind, MediaError, Retrya
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Report, TaskPrediction
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service import jobs as jobs_module
 from omni_timeline.service.jobs import Jobs
 from omni_timeline.service.journal import Failed, Journal, Owed
-from omni_timeline.service.prometheus import Measures
+from omni_timeline.service.prometheus import Metrics
 
 VERSION = "v1"
 TIMELINE = '<TimelineLabels name="t" toName="v"><Label value="A"/></TimelineLabels>'
@@ -39,7 +39,7 @@ SPEED = 50
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are as many times shorter as SPEED says; their order and proportions stay."""
     speed = getattr(request, "param", SPEED)
-    for name in ("STORING_SECONDS", "LOOK_SECONDS", "UNCLEAR_SECONDS", "FIRST_PAUSE", "LONGEST_PAUSE"):
+    for name in ("STORING_SECONDS", "LOOK_SECONDS", "UNCLEAR_SECONDS", "FIRST_PAUSE", "MAX_PAUSE"):
         monkeypatch.setattr(jobs_module, name, getattr(jobs_module, name) / speed)
     monkeypatch.setattr(jobs_module, "LATER_SECONDS", tuple(each / speed for each in jobs_module.LATER_SECONDS))
 
@@ -62,12 +62,12 @@ class Studio:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def versions(self, task: int) -> list[str]:
+    def prediction_versions(self, task: int) -> list[str]:
         self._maybe_fail(self._fault())
         with self.lock:
             return list(self.stored.get(task, []))
 
-    def push(self, task: int, prediction: Mapping[str, Any]) -> None:
+    def create_prediction(self, task: int, prediction: Mapping[str, Any]) -> None:
         self.pushing.release()
         self.gate.wait(PATIENCE)
         fault = self._fault()
@@ -114,7 +114,7 @@ class Predicting:
 
 
 def asked(task: int | None, version: str = VERSION, **data: Any) -> TaskRequest:
-    return TaskRequest(task, "1", {"video": f"{task}.mp4", **data}, XML, CONFIG, Query(), version)
+    return TaskRequest(task, "1", {"video": f"{task}.mp4", **data}, XML, CONFIG, PredictOptions(), version)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def make(tmp_path: Path, studio: Studio, predicting: Predicting) -> Iterator[Cal
     def next_process(api: Studio | None = studio) -> Jobs:  # with the same Label Studio
         for each in made:
             each.stop()
-        made.append(Jobs(predicting, Journal(tmp_path / "journal.sqlite"), api, Measures(), most_waiting=8))
+        made.append(Jobs(predicting, Journal(tmp_path / "journal.sqlite"), api, Metrics(), max_waiting=8))
         return made[-1]
 
     yield next_process
@@ -334,7 +334,7 @@ def test_a_prediction_that_is_refused_is_told_of_and_does_not_stop_the_others(jo
 
 # --- the next process ------------------------------------------------------------------------------------------------
 def restored(row: Owed) -> TaskRequest:
-    return TaskRequest(row.task, row.project, row.data, row.config, CONFIG, Query(), VERSION)
+    return TaskRequest(row.task, row.project, row.data, row.config, CONFIG, PredictOptions(), VERSION)
 
 
 def test_what_was_owed_is_delivered_by_the_next_process(
@@ -373,10 +373,10 @@ def test_a_task_at_which_the_process_always_ends_is_left_out(
     """Else a video that takes all memory would end every process after it, for ever."""
     predicting.gate.clear()
     make().owe([asked(1)])
-    for number in range(1, jobs_module.MOST_BEGINNINGS):
+    for number in range(1, jobs_module.MAX_ATTEMPTS):
         assert becomes(lambda number=number: len(predicting.asked) == number)
         make().restore(restored)
-    assert becomes(lambda: len(predicting.asked) == jobs_module.MOST_BEGINNINGS)
+    assert becomes(lambda: len(predicting.asked) == jobs_module.MAX_ATTEMPTS)
     last = make()
     predicting.gate.set()
     last.restore(restored)
@@ -422,7 +422,7 @@ def test_a_journal_where_nothing_can_be_written_costs_nothing_but_itself(tmp_pat
     (tmp_path / "file").write_text("")
     journal = Journal(tmp_path / "file" / "journal.sqlite")
     assert "make room" in (journal.trouble or "")
-    jobs = Jobs(Predicting(), journal, studio, Measures(), most_waiting=8)
+    jobs = Jobs(Predicting(), journal, studio, Metrics(), max_waiting=8)
     jobs.owe([asked(1)])
     assert nothing_owed(jobs)
     assert studio.stored == {1: [VERSION]}

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from places import FIXTURES, LABEL_CONFIG
 
@@ -63,7 +63,7 @@ def version(client: FlaskClient) -> str:
 
 
 def test_the_version_is_that_of_the_projects_query(version: str, demo_model: OmniModel):
-    assert version == LabelConfig.from_xml(XML).options(Query()).version(demo_model.version)
+    assert version == LabelConfig.from_xml(XML).options(PredictOptions()).version(demo_model.version)
 
 
 def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_nothing(
@@ -80,7 +80,7 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
     first, gone, second = answer.json["results"]
     assert gone == []
     config = LabelConfig.from_xml(XML)
-    pipeline = Pipeline(demo_model, config.options(Query()))
+    pipeline = Pipeline(demo_model, config.options(PredictOptions()))
     for entry, sample in zip((first, second), samples, strict=False):
         found = pipeline.predict(sample)
         assert entry["model_version"] == version
@@ -88,7 +88,7 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
         assert entry["result"]
 
 
-def test_a_labelling_config_without_a_place_for_segments_is_refused(client: FlaskClient, version: str):
+def test_a_labeling_config_without_a_place_for_segments_is_refused(client: FlaskClient, version: str):
     schema = "<View><Text name='t' value='$t'/><TextArea name='a' toName='t'/></View>"
     answer = client.post("/setup", json=recorded("setup_request") | {"schema": schema, "project": "77.1"})
     assert answer.status_code == 500

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError
 from omni_timeline.label_studio.labeling_config import LabelConfig
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
 from omni_timeline.service.server import (
     PREDICTING_THREADS,
@@ -28,7 +28,7 @@ from omni_timeline.service.server import (
     THREADS,
     create_app,
     gunicorn_options,
-    service_query,
+    service_options,
 )
 from omni_timeline.service.settings import Settings
 from places import FIXTURES
@@ -93,7 +93,7 @@ def failures(client: FlaskClient) -> dict[str, str]:
 # --- what Label Studio asks ------------------------------------------------------------------------------------------
 def test_the_recorded_setup_request_gets_the_model_version(client: FlaskClient):
     answer = client.post("/setup?", json=recorded("setup_request"))
-    expected = LabelConfig.from_xml(recorded("setup_request")["schema"]).options(Query()).version(CHECKPOINT)
+    expected = LabelConfig.from_xml(recorded("setup_request")["schema"]).options(PredictOptions()).version(CHECKPOINT)
     assert (answer.status_code, answer.json) == (200, {"model_version": expected})
 
 
@@ -233,17 +233,17 @@ def test_the_version_changes_with_what_the_operator_decides(
 
 def test_words_from_a_file_are_what_the_model_is_asked(settings: Settings, tmp_path: Path):
     (tmp_path / "prompt.txt").write_text("Name what you see.")
-    assert service_query(replace(settings, prompt_file=tmp_path / "prompt.txt")).prompt.user == "Name what you see."
+    assert service_options(replace(settings, prompt_file=tmp_path / "prompt.txt")).prompt.user == "Name what you see."
 
 
 def test_without_settings_the_service_asks_what_the_command_line_asks():
-    assert service_query(Settings()) == Query()
+    assert service_options(Settings()) == PredictOptions()
 
 
 def test_a_project_wins_over_the_operator(settings: Settings):
-    service = service_query(replace(settings, frames=30, score_threshold=0.2))
-    query = LabelConfig.from_xml(config('model_frames="20"')).options(service)
-    assert (query.frames, query.score_threshold, query.labels) == (20, 0.2, ("Speech", "Action"))
+    service = service_options(replace(settings, frames=30, score_threshold=0.2))
+    options = LabelConfig.from_xml(config('model_frames="20"')).options(service)
+    assert (options.frames, options.score_threshold, options.labels) == (20, 0.2, ("Speech", "Action"))
 
 
 # --- tasks that fail -------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def test_a_request_that_lacks_something_is_a_400_that_names_it(path: str, body: 
 
 
 @pytest.mark.parametrize("config", ["", "<View/>", "<View><Image name='i' value='$i'/></View>", "<View>"])
-def test_a_labelling_config_without_a_timeline_is_a_400_that_label_studio_shows(config: str, client: FlaskClient):
+def test_a_labeling_config_without_a_timeline_is_a_400_that_label_studio_shows(config: str, client: FlaskClient):
     """Of an error, Label Studio shows its user the status line and nothing else."""
     for path, body in (("/setup", {"schema": config}), ("/predict", {"tasks": [], "label_config": config})):
         answer = client.post(path, json=body)

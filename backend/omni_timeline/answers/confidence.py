@@ -30,11 +30,11 @@ NEAREST = 0.15  # s: one decimal up or down is never a doubt
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
-def scored(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
+def score_segments(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
     """The segments of an answer with their scores, in their order.
 
     Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line does not begin with its
-    times in plain numbers, such as one with clock times, is scored by all of its line.
+    times in plain numbers, such as one with clock times, is score_segments by all of its line.
     """
     return tuple(
         replace(segment, score=_score(segment, span, answer))

@@ -23,17 +23,17 @@ from omni_timeline.answers.lines import NO_EVENTS, format_segments
 from omni_timeline.answers.parser import ROUNDING, Counts, Parsed, parse_segments
 from omni_timeline.segments import Segment
 
-MOST_LINES = 50  # as many events as a clip has frames; a model that writes more is repeating itself
-LONGEST_WORDS = 80  # characters of a label in free text
-LONGEST_DESCRIPTION = 240  # characters
-LONGEST_CLIP = 100_000.0  # s: more than a day; the grammar's size grows with the clip's duration
+MAX_LINES = 50  # as many events as a clip has frames; a model that writes more is repeating itself
+MAX_LABEL = 80  # characters of a label in free text
+MAX_DESCRIPTION = 240  # characters
+MAX_CLIP_SECONDS = 100_000.0  # s: more than a day; the grammar's size grows with the clip's duration
 
 _LINE = re.compile(r"From ([0-9]+\.[0-9]) to ([0-9]+\.[0-9]), (.+)\.")
 _PAUSES = " .,;"  # what a model may put before the final full stop of its own words
 # Control characters and everything that ends a line somewhere would tear a line, in a table or in Label Studio.
 _TEARING = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_WORDS = rf"[\p{{L}}\p{{N}}][^:{_TEARING}]{{0,{LONGEST_WORDS - 1}}}"
-_DESCRIPTION = rf"[\p{{L}}\p{{N}}][^{_TEARING}]{{0,{LONGEST_DESCRIPTION - 1}}}"
+_WORDS = rf"[\p{{L}}\p{{N}}][^:{_TEARING}]{{0,{MAX_LABEL - 1}}}"
+_DESCRIPTION = rf"[\p{{L}}\p{{N}}][^{_TEARING}]{{0,{MAX_DESCRIPTION - 1}}}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Grammar:
         duration: seconds of the clip, as the model counts them.
         descriptions: whether words may follow the label. Then they may still be left out, so that a model that only
             names things is not made to talk.
-        most_lines: more are not written.
+        max_lines: more are not written.
 
     Raises:
         ValueError: one of these cannot be.
@@ -55,13 +55,13 @@ class Grammar:
     labels: tuple[str, ...]
     duration: float
     descriptions: bool = False
-    most_lines: int = MOST_LINES
+    max_lines: int = MAX_LINES
 
     def __post_init__(self) -> None:
-        if not 0 < self.duration <= LONGEST_CLIP:
-            raise ValueError(f"a grammar is for 0 to {LONGEST_CLIP:g} s, got {self.duration}")
-        if self.most_lines < 1:
-            raise ValueError(f"an answer needs room for a line, got {self.most_lines}")
+        if not 0 < self.duration <= MAX_CLIP_SECONDS:
+            raise ValueError(f"a grammar is for 0 to {MAX_CLIP_SECONDS:g} s, got {self.duration}")
+        if self.max_lines < 1:
+            raise ValueError(f"an answer needs room for a line, got {self.max_lines}")
         if len(set(self.labels)) < len(self.labels) or not all(label.strip() for label in self.labels):
             raise ValueError(f"labels are different words, got {self.labels}")
 
@@ -87,7 +87,7 @@ class Grammar:
         return "\n".join(
             (
                 # A new line at the end is allowed since tokens like ".\n" would else be the end of nothing.
-                f'start: {_quoted(NO_EVENTS)} | LINE ("\\n" LINE){{0,{self.most_lines - 1}}} "\\n"?',
+                f'start: {_quoted(NO_EVENTS)} | LINE ("\\n" LINE){{0,{self.max_lines - 1}}} "\\n"?',
                 # One terminal for a line: a lexer that took labels alone would have to know where "A. B" ends.
                 f'LINE: "From " TIMES ", " LABEL {description} "."',
                 f"TIMES: /{_times(self._limit)}/",

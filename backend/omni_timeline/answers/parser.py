@@ -25,7 +25,7 @@ class Counts:
     reversed: int = field(default=0, metadata={"words": "{} had an end not after the start and {were} dropped"})
     outside: int = field(default=0, metadata={"words": "{} lay outside the video and {were} dropped"})
     repeated: int = field(default=0, metadata={"words": "{} repeated an earlier one and {were} dropped"})
-    unlabelled: int = field(default=0, metadata={"words": "{} had times but no words and {were} dropped"})
+    unlabeled: int = field(default=0, metadata={"words": "{} had times but no words and {were} dropped"})
     unreadable: int = field(default=0, metadata={"words": "{} had no times that can be read and {were} dropped"})
     cut_off: int = field(default=0, metadata={"words": "{} at the end {were} cut off and dropped"})
 
@@ -83,7 +83,7 @@ def parse_segments(text: str, duration: float, *, truncated: bool = False) -> Pa
         elif not (entry.start < duration < math.inf and entry.end > 0):
             tally["outside"] += 1
         elif not entry.label:
-            tally["unlabelled"] += 1
+            tally["unlabeled"] += 1
         else:
             segment = Segment(max(entry.start, 0.0), min(entry.end, duration), entry.label, entry.text)
             tally["clamped"] += entry.start < 0 or entry.end > duration + ROUNDING

@@ -23,7 +23,7 @@ from omni_timeline import __version__
 from omni_timeline.errors import LabelConfigError, MediaError, OmniTimelineError, RequestError
 from omni_timeline.export import formats
 from omni_timeline.export.formats import Format
-from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, Query, Remap
+from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
 from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_input_options(predict)
     predict.add_argument(
         "--label-config", type=Path, metavar="FILE",
-        help="a Label Studio labelling config: its labels, and its model_* attributes in place of the options above",
+        help="a Label Studio labeling config: its labels, and its model_* attributes in place of the options above",
     )  # fmt: skip
     predict.add_argument(
         "--truth", action="store_true",
@@ -280,7 +280,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 found = {"video": str(result.path), "error": reason}
             else:
                 if config:
-                    result = replace(result, segments=tuple(map(config.labelled, result.segments)))
+                    result = replace(result, segments=tuple(map(config.labeled, result.segments)))
                 predictions.append(result)
                 found = formats.as_object(result)
             if arguments.format == "json":
@@ -434,7 +434,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) -> Pipeline:
     from omni_timeline.model.prompts import Prompt
 
-    query = Query(
+    options = PredictOptions(
         frames=arguments.frames,
         window_seconds=arguments.window_seconds,
         labels=tuple(arguments.labels or ()),
@@ -445,19 +445,19 @@ def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) 
         max_pixels=arguments.max_pixels,
         remap=arguments.remap,
     )
-    query = config.options(query) if config else query
+    options = config.options(options) if config else options
 
     from omni_timeline.model.qwen2_5_omni.model import OmniModel
     from omni_timeline.pipeline.pipeline import Pipeline
 
     model = OmniModel.load(arguments.model or "demo", hub=arguments.hub or "huggingface", device=arguments.device)
-    return Pipeline(model, query)
+    return Pipeline(model, options)
 
 
 def _label_config(arguments: argparse.Namespace) -> LabelConfig | None:
     if arguments.label_config is None:
         if arguments.format == "label-studio":
-            raise RequestError("--format label-studio needs --label-config FILE, the labelling config of the project")
+            raise RequestError("--format label-studio needs --label-config FILE, the labeling config of the project")
         return None
     from omni_timeline.label_studio.labeling_config import LabelConfig
 

@@ -15,7 +15,7 @@ from omni_timeline.errors import DeliveryError, DeliveryKind, FetchError
 from omni_timeline.label_studio.auth import LabelStudioAuth, reason
 
 TIMEOUT = (5.0, 20.0)  # s: to connect, and between two bytes
-LONGEST_RETRY_AFTER = 300.0  # s
+MAX_RETRY_AFTER = 300.0  # s
 SHOWN = 200  # characters of a refusal
 
 
@@ -26,7 +26,7 @@ class LabelStudioApi:
         self._auth = LabelStudioAuth(host, api_key)
         self._local = threading.local()  # sessions are for one thread each
 
-    def versions(self, task: int) -> list[str]:
+    def prediction_versions(self, task: int) -> list[str]:
         """The model versions of the predictions that a task has.
 
         Raises:
@@ -38,7 +38,7 @@ class LabelStudioApi:
             raise _odd("its list of predictions is no list")
         return [str(row.get("model_version")) for row in rows]
 
-    def push(self, task: int, prediction: Mapping[str, Any]) -> None:
+    def create_prediction(self, task: int, prediction: Mapping[str, Any]) -> None:
         """Store a prediction.
 
         Raises:
@@ -47,7 +47,7 @@ class LabelStudioApi:
         self._call("POST", "/api/predictions/", json={"task": task, **prediction})
 
     def label_config(self, project: int) -> str:
-        """A project's labelling config.
+        """A project's labeling config.
 
         Raises:
             DeliveryError: it cannot be had.
@@ -55,7 +55,7 @@ class LabelStudioApi:
         answer = self._call("GET", f"/api/projects/{project}/")
         config = answer.get("label_config") if isinstance(answer, dict) else None
         if not isinstance(config, str):
-            raise _odd("a project without a labelling config")
+            raise _odd("a project without a labeling config")
         return config
 
     def _call(self, method: str, path: str, *, params: dict[str, str] | None = None, json: Any = None) -> Any:
@@ -101,7 +101,7 @@ class LabelStudioApi:
             )
         if status == 429 or status >= 500:
             wait = response.headers.get("retry-after", "")
-            seconds = min(float(wait), LONGEST_RETRY_AFTER) if wait.isdigit() else 0.0
+            seconds = min(float(wait), MAX_RETRY_AFTER) if wait.isdigit() else 0.0
             raise DeliveryError("busy", f"Label Studio answers {status}. It is tried again.", seconds)
         if status == 404 or (status == 400 and _names_task(response)):
             raise DeliveryError("gone", "It is no longer in Label Studio.")

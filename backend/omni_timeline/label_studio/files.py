@@ -44,7 +44,7 @@ PARTIAL_PREFIX = "part-"  # of a file that is still being fetched; keys are hexa
 CACHE_SECONDS = 24 * 3600.0  # s: after this the video is fetched again, since it may have been replaced
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-# Query parameters that sign a URL: new ones each time for the same file (AWS, Google, CloudFront).
+# PredictOptions parameters that sign a URL: new ones each time for the same file (AWS, Google, CloudFront).
 SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
 SIGNATURE_NAMES = frozenset({"signature", "expires", "awsaccesskeyid", "googleaccessid", "policy", "key-pair-id"})
 # Azure's are short, and are taken as such only beside "sig".

@@ -1,4 +1,4 @@
-"""A project's labelling configuration, and the only code between segments and Label Studio's regions.
+"""A project's labeling configuration, and the only code between segments and Label Studio's regions.
 
 Knows which tags can hold a segment, which label of the project a model's words mean, what a project may decide in its
 config, and the shape of Label Studio's results in both directions. Knows no network, no model, and of time only the
@@ -24,16 +24,16 @@ from functools import cached_property
 from typing import Any, Literal
 
 from omni_timeline.errors import LabelConfigError, OmniTimelineError
-from omni_timeline.pipeline.options import SHORTEST_WINDOW, Query
+from omni_timeline.pipeline.options import MIN_WINDOW_SECONDS, PredictOptions
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import LabelTimeline
 
 DEFAULT_FRAME_RATE = 24.0  # frames per second; Label Studio's own where frameRate says nothing it can use
-HIGHEST_FRAME_RATE = 1e6  # beyond any camera: such a frameRate is a mistake
+MAX_FRAME_RATE = 1e6  # beyond any camera: such a frameRate is a mistake
 USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name takes what fits no other
-LARGEST_FRAME = 2**53  # beyond it a number no longer counts single frames
-MOST_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
-MOST_CHARACTERS = 2_000_000  # in a labelling config; 5,000 labels take a quarter of it
+MAX_FRAME_NUMBER = 2**53  # beyond it a number no longer counts single frames
+MAX_FRAMES = 768  # that a project may ask for; as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES`)
+MAX_CHARACTERS = 2_000_000  # in a labeling config; 5,000 labels take a quarter of it
 NEEDS = '<TimelineLabels toName="video"> on a <Video>, or <Labels toName="audio"> on an <Audio>, with <Label> tags'
 
 
@@ -81,7 +81,7 @@ class Control:
         written = self.frame_rate_attribute
         field = re.fullmatch(r"\$([\w\[\].{}]+)", written)
         number = _javascript_number(_look_up(task_data, field[1]) if field else written)
-        if not 1 / HIGHEST_FRAME_RATE <= number <= HIGHEST_FRAME_RATE:  # NaN is neither
+        if not 1 / MAX_FRAME_RATE <= number <= MAX_FRAME_RATE:  # NaN is neither
             return DEFAULT_FRAME_RATE
         return 1 / number if number < 1 else number
 
@@ -142,7 +142,7 @@ class LabelConfig:
 
     @classmethod
     def from_xml(cls, xml: str) -> LabelConfig:
-        """Read a labelling configuration; names of tags and attributes in any case, as in Label Studio's editor.
+        """Read a labeling configuration; names of tags and attributes in any case, as in Label Studio's editor.
 
         Of several videos it takes the first that a <TimelineLabels> names; without one, the first audio that a
         <Labels> names, and where a <Video> is in sync with it, that video's file.
@@ -155,7 +155,7 @@ class LabelConfig:
         media = {(tag.kind, tag["name"]): tag for tag in reversed(tags) if tag.kind in _MEDIA.values() and tag["name"]}
         holders = [(tag, media[key]) for tag in tags for key in tag.keys_of_media if key in media]
         if not holders:
-            raise LabelConfigError(f"The labelling config needs {NEEDS}; found {_found(tags)}.")
+            raise LabelConfigError(f"The labeling config needs {NEEDS}; found {_found(tags)}.")
         holders.sort(key=lambda holder: holder[0].kind != "timelinelabels")  # stable: else in the config's order
         shown = _shown(media)
         field = _field(shown[holders[0][1]])
@@ -183,7 +183,7 @@ class LabelConfig:
         labels = [label for control in self.controls for label in control.labels if label.hint]
         return {label.value: label.hint for label in reversed(labels)}
 
-    def options(self, base: Query) -> Query:
+    def options(self, base: PredictOptions) -> PredictOptions:
         """What the model is asked for this project: `base`, with the labels and whatever the config decides.
 
         Descriptions are asked for where the config has a place for a region's text.
@@ -205,7 +205,7 @@ class LabelConfig:
         """The label that a model means by `name`, or the default label."""
         return self._known(name) or self.default_label
 
-    def labelled(self, segment: Segment) -> Segment:
+    def labeled(self, segment: Segment) -> Segment:
         """The segment with a label of the project; words that are none of its labels move into the text."""
         label = self._known(segment.label)
         if label is not None:
@@ -223,7 +223,7 @@ class LabelConfig:
         """
         taken: set[str] = set()
         result: list[dict[str, Any]] = []
-        for segment in sorted(self.labelled(segment) for segment in segments):
+        for segment in sorted(self.labeled(segment) for segment in segments):
             control = self._owners[segment.label]
             span = control.span(segment, duration, task_data)
             region_id = _unused_id(f"{json.dumps(span)} {segment.label}: {segment.text}", taken)
@@ -372,7 +372,7 @@ class LabelConfig:
 _MEDIA = {"timelinelabels": "video", "labels": "audio"}  # which media each control can hold segments of
 _KINDS = {"audioplus": "audio"}  # other spellings that the editor still reads
 _LAYOUT = {"view", "label", "header", "style", "choice"}  # not worth naming as what was found
-_MOST_NAMED = 8  # tags or labels in one message
+_MAX_NAMED = 8  # tags or labels in one message
 
 
 class _Tag:
@@ -404,17 +404,17 @@ class _Tag:
 
 def _root(xml: str) -> ET.Element:
     if not xml.strip():
-        raise LabelConfigError(f"The labelling config is empty; it needs {NEEDS}.")
-    if len(xml) > MOST_CHARACTERS:
+        raise LabelConfigError(f"The labeling config is empty; it needs {NEEDS}.")
+    if len(xml) > MAX_CHARACTERS:
         raise LabelConfigError(
-            f"The labelling config has {len(xml):,} characters; it must have at most {MOST_CHARACTERS:,}."
+            f"The labeling config has {len(xml):,} characters; it must have at most {MAX_CHARACTERS:,}."
         )
     if re.search(r"<!(?:DOCTYPE|ENTITY)", xml, re.IGNORECASE):
-        raise LabelConfigError("The labelling config must not have a DOCTYPE or entities of its own; take them out.")
+        raise LabelConfigError("The labeling config must not have a DOCTYPE or entities of its own; take them out.")
     try:
         return ET.fromstring(xml.strip())
     except (ET.ParseError, ValueError) as error:
-        raise LabelConfigError(f"The labelling config is not well-formed XML: {error}; it needs {NEEDS}.") from error
+        raise LabelConfigError(f"The labeling config is not well-formed XML: {error}; it needs {NEEDS}.") from error
 
 
 def _tags(root: ET.Element) -> list[_Tag]:
@@ -449,7 +449,7 @@ def _field(media: _Tag) -> str:
     field = re.fullmatch(r"\$([^,\s]+)", media["value"])
     if field is None:
         raise LabelConfigError(
-            f'The <{media.written}> of the labelling config needs value="$field", a field of the task\'s data; '
+            f'The <{media.written}> of the labeling config needs value="$field", a field of the task\'s data; '
             f'found value="{_short(media["value"])}".'
         )
     return field[1]
@@ -467,8 +467,8 @@ def _found(tags: Iterable[_Tag]) -> str:
 def _named(names: Iterable[str]) -> str:
     """The first few of them, and how many more there are."""
     few = [_short(name) for name in names]
-    more = [f"{len(few) - _MOST_NAMED} more"] if len(few) > _MOST_NAMED else []
-    return ", ".join(few[:_MOST_NAMED] + more)
+    more = [f"{len(few) - _MAX_NAMED} more"] if len(few) > _MAX_NAMED else []
+    return ", ".join(few[:_MAX_NAMED] + more)
 
 
 def _short(value: object, most: int = 200) -> str:
@@ -478,7 +478,7 @@ def _short(value: object, most: int = 200) -> str:
 
 def _control(tag: _Tag, media: _Tag, text_area: str | None) -> Control:
     if not tag["name"]:
-        raise LabelConfigError(f"The <{tag.written}> of the labelling config needs a name.")
+        raise LabelConfigError(f"The <{tag.written}> of the labeling config needs a name.")
     labels: dict[str, Label] = {}
     for child in tag.labels:
         # Label Studio and its SDK store the alias where there is one (LabelTag.parse_node; checked with 2.1.2).
@@ -509,15 +509,17 @@ def _default_label(tags: Sequence[_Tag], controls: Sequence[Control]) -> str:
 
 
 def _settings(tags: Sequence[_Tag]) -> ProjectSettings:
-    seconds = f'a number of seconds, at least {SHORTEST_WINDOW:g}, or "whole"'
+    seconds = f'a number of seconds, at least {MIN_WINDOW_SECONDS:g}, or "whole"'
     window = _attribute(tags, "model_window_seconds")
     is_whole = window.lower() == "whole"
-    frames = _number(tags, "model_frames", 1, MOST_FRAMES, f"a whole number from 1 to {MOST_FRAMES}")
+    frames = _number(tags, "model_frames", 1, MAX_FRAMES, f"a whole number from 1 to {MAX_FRAMES}")
     return ProjectSettings(
         prompt=_attribute(tags, "model_prompt") or None,
         frames=None if frames is None else int(frames),
         window_seconds=(
-            "whole" if is_whole else _number(tags, "model_window_seconds", SHORTEST_WINDOW, LARGEST_FRAME, seconds)
+            "whole"
+            if is_whole
+            else _number(tags, "model_window_seconds", MIN_WINDOW_SECONDS, MAX_FRAME_NUMBER, seconds)
         ),
         score_threshold=_number(tags, "model_score_threshold", 0, 1, "a number from 0 to 1"),
     )
@@ -573,7 +575,7 @@ def _javascript_number(value: Any) -> float:
         r"[+-]?(?:[0-9]{1,300}\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", value.strip(), re.I
     ):
         return float(value)
-    if isinstance(value, int | float) and abs(value) < LARGEST_FRAME:
+    if isinstance(value, int | float) and abs(value) < MAX_FRAME_NUMBER:
         return float(value)
     return math.nan
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class TaskRequest:
         task: its id; None for one that Label Studio does not keep.
         project: the project's id, or "".
         data: the task's data.
-        xml: the labelling config as text.
-        config: the labelling config.
-        query: what the model is asked.
+        xml: the labeling config as text.
+        config: the labeling config.
+        options: what the model is asked.
         version: the model version of the prediction.
     """
 
@@ -34,7 +34,7 @@ class TaskRequest:
     data: Mapping[str, Any]
     xml: str
     config: LabelConfig
-    query: Query
+    options: PredictOptions
     version: str
 
     @property

@@ -26,7 +26,7 @@ from omni_timeline.errors import (
 from omni_timeline.label_studio.files import Fetcher
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Model(Protocol):
     def wait_for_version(self, seconds: float) -> str | None:
         """The checkpoint's version, if it is known within so many seconds."""
 
-    def predict(self, path: Path, query: Query, watch: Callable[[Progress], None] | None = None) -> Prediction:
+    def predict(
+        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
+    ) -> Prediction:
         """The segments of one video."""
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class Predictor:
         """
         url = asked.data.get(asked.config.video_field)
         if not isinstance(url, str):
-            raise RequestError(f"its data has no text {asked.config.video_field!r}, which the labelling config shows.")
+            raise RequestError(f"its data has no text {asked.config.video_field!r}, which the labeling config shows.")
         try:
             return self._predicted(url, asked, report)
         except UnreachableError as error:
@@ -123,7 +125,7 @@ class Predictor:
             return TaskPrediction(_entry(kept, asked), True, {"fetch": fetch_seconds}, {})
         report("waiting for the model")
         try:
-            found = self._model.predict(path, asked.query, lambda progress: report(_words(progress)))
+            found = self._model.predict(path, asked.options, lambda progress: report(_words(progress)))
         except MediaError as error:  # it names the file; a person knows the video by another name
             raise MediaError(str(error).replace(path.name, _name(url))) from error
         if found.model_version != asked.version:

@@ -22,7 +22,7 @@ from omni_timeline.errors import ModelError
 KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
 
 
-class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+class LogProbRecorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
     """Notes the model's log-probability of each token that `generate` chooses, and of each numeral beside it.
 
     Each step is told of the choice by the next one's sequence, so that these few scores are kept of a step, not all
@@ -33,7 +33,7 @@ class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         following: what the answers are held to, or None.
     """
 
-    def __init__(self, numeral_ids: Sequence[int], following: Following | None = None) -> None:
+    def __init__(self, numeral_ids: Sequence[int], following: GrammarConstraint | None = None) -> None:
         self._following = following
         self._numeral_ids = torch.tensor(numeral_ids, dtype=torch.long)
         self._chosen: list[Tensor] = []
@@ -61,7 +61,7 @@ class OwnScores(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
             self._following.note(sequences[:, -1].tolist())
 
 
-class Grammars:
+class GrammarCompiler:
     """The grammars that a tokenizer can follow; compiled ones are kept. Any thread may call it.
 
     Args:
@@ -96,7 +96,7 @@ class Grammars:
             return compiled.deep_copy()
 
 
-class Following:
+class GrammarConstraint:
     """Holds each row of a batch to its grammar; made anew for each `generate`, which takes the likeliest tokens.
 
     Attributes:

@@ -1,7 +1,6 @@
-"""What is asked about a video, and what comes back: plain values that cross processes and fit into a file.
+"""How videos are looked at and what the model is asked: every setting that changes what is predicted.
 
-Knows every setting that changes what is predicted, so that one `Query` and one checkpoint make one model version. Knows
-nothing of how an answer is found, and nothing of torch.
+One `PredictOptions` and one checkpoint make one model version. Knows nothing of how an answer is found, and no torch.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ Remap = Literal["real", "nominal", "rescale"]
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
-SHORTEST_WINDOW = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
+MIN_WINDOW_SECONDS = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 GENERIC_LABELS = ("event", "other", "unknown")  # a label of such a name says nothing: the words are in the text
 
 
 @dataclass(frozen=True)
-class Query:
+class PredictOptions:
     """How videos are looked at, and what the model is asked.
 
     Attributes:
@@ -68,9 +67,9 @@ class Query:
         for name in ("frames", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.window_seconds is not None and not SHORTEST_WINDOW <= self.window_seconds < math.inf:
+        if self.window_seconds is not None and not MIN_WINDOW_SECONDS <= self.window_seconds < math.inf:
             raise RequestError(
-                f"window_seconds must be at least {SHORTEST_WINDOW:g}, or none to look at the whole video at once; "
+                f"window_seconds must be at least {MIN_WINDOW_SECONDS:g}, or none to look at the whole video at once; "
                 f"got {self.window_seconds:g}."
             )
         if not 0 <= self.score_threshold <= 1:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_timeline.answers.answer import Answer
-from omni_timeline.answers.confidence import scored
+from omni_timeline.answers.confidence import score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.answers.parser import Parsed, parse_segments
 from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestError
@@ -27,10 +27,10 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.isolated import Decoder, Video
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
-from omni_timeline.pipeline.refine import Look, looks, refined
-from omni_timeline.pipeline.windows import Report, Window, merge, plan
+from omni_timeline.pipeline.refine import Look, refine_edges, refinement_windows
+from omni_timeline.pipeline.windows import Window, WindowedSegment, merge_windows, split_windows
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID, even_frame_count
 
@@ -63,24 +63,24 @@ class Pipeline:
 
     Args:
         model: the loaded checkpoint.
-        query: how videos are looked at, and the words.
+        options: how videos are looked at, and the words.
         decoder: reads the videos; one of its own by default, which ends with the Pipeline's last use.
 
     Raises:
         RequestError: frames of a size that cannot be.
     """
 
-    def __init__(self, model: OmniModel, query: Query | None = None, decoder: Decoder | None = None) -> None:
+    def __init__(self, model: OmniModel, options: PredictOptions | None = None, decoder: Decoder | None = None) -> None:
         self.model = model
-        self.query = query or Query()
+        self.options = options or PredictOptions()
         self.decoder = decoder or Decoder()
         self.inputs = RealTimeInputs(
             model.processor,
             model.model,
-            max_pixels=self.query.max_pixels,
-            second_per_grid="real" if self.query.remap == "real" else "nominal",
+            max_pixels=self.options.max_pixels,
+            second_per_grid="real" if self.options.remap == "real" else "nominal",
         )
-        self.model_version = self.query.version(model.version)
+        self.model_version = self.options.version(model.version)
 
     def predict(self, path: Path, watch: Watch | None = None) -> Prediction:
         """The segments of one video.
@@ -97,7 +97,7 @@ class Pipeline:
         except OutOfMemoryError:
             pixels = self.inputs.max_pixels // 2
             logger.warning("%s does not fit into memory; trying frames of %d pixels", path.name, pixels)
-            smaller = Pipeline(self.model, replace(self.query, max_pixels=pixels), self.decoder)
+            smaller = Pipeline(self.model, replace(self.options, max_pixels=pixels), self.decoder)
             found = smaller._predict(path, _Work(watch or (lambda _: None)))
             remark = f"the frames were reduced to {pixels} pixels, since larger ones do not fit into memory"
             return replace(found, model_version=self.model_version, warnings=(*found.warnings, remark))
@@ -105,17 +105,17 @@ class Pipeline:
     def _predict(self, path: Path, work: _Work) -> Prediction:
         with self.decoder.open(path) as video:
             duration = video.info.duration
-            windows = plan(duration, self.query.window_seconds)
+            windows = split_windows(duration, self.options.window_seconds)
             readings = list(self._readings(video, windows, work))
             reports = [
-                Report(window, segment)
+                WindowedSegment(window, segment)
                 for window, reading in zip(windows, readings, strict=True)
                 for segment in reading.segments
             ]
-            segments = merge(reports, free_words=not self.query.closed_labels)
-            if self.query.refine:
+            segments = merge_windows(reports, free_words=not self.options.closed_labels)
+            if self.options.refine:
                 segments = self._refined(video, segments, work)
-        least = self.query.score_threshold
+        least = self.options.score_threshold
         kept = tuple(segment for segment in segments if segment.score is None or segment.score >= least)
         return Prediction(
             path=path,
@@ -139,7 +139,7 @@ class Pipeline:
     def clips(self, path: Path) -> Iterator[Clip]:
         """What the model gets to see and to hear of a video, window by window."""
         with self.decoder.open(path) as video:
-            for window in plan(video.info.duration, self.query.window_seconds):
+            for window in split_windows(video.info.duration, self.options.window_seconds):
                 yield self.load(video, window)
 
     def _readings(
@@ -157,10 +157,12 @@ class Pipeline:
 
     def _refined(self, video: Video, segments: tuple[Segment, ...], work: _Work) -> tuple[Segment, ...]:
         """The segments with their edges where a close look puts them."""
-        planned: list[Look] = looks(segments, video.info.duration, self.query.window_seconds)
+        planned: list[Look] = refinement_windows(segments, video.info.duration, self.options.window_seconds)
         windows = [look.window for look in planned]
         readings = self._readings(video, windows, work, "refining")
-        return refined(segments, [(look, reading.segments) for look, reading in zip(planned, readings, strict=True)])
+        return refine_edges(
+            segments, [(look, reading.segments) for look, reading in zip(planned, readings, strict=True)]
+        )
 
     def load(self, video: Video, window: Window) -> Clip:
         """What the model gets to see and to hear of a window."""
@@ -168,10 +170,10 @@ class Pipeline:
         clip = video.clip(
             start=window.start,
             end=window.end if window.end < info.duration else None,
-            frames=even_frame_count(self.query.frames),
+            frames=even_frame_count(self.options.frames),
             size=self.inputs.resize(info.height, info.width),
         )
-        if self.query.remap == "rescale" and clip.audio is not None:
+        if self.options.remap == "rescale" and clip.audio is not None:
             raise RequestError(
                 f"{info.path.name} has sound, and remap 'rescale' cannot keep sound and picture together: "
                 "use remap 'real', or a copy of the video without its sound track."
@@ -193,10 +195,10 @@ class Pipeline:
         """As `ask`, for clips that are alike; a batch that does not fit into memory is halved."""
         try:
             with work.stage("inputs"):
-                inputs = self.inputs.build(clips, self.query.words)
+                inputs = self.inputs.build(clips, self.options.words)
             with work.stage("generate"):
-                grammars = [self.grammar(clip).text for clip in clips] if self.query.constrained else None
-                return self.model.generate(inputs, max_new_tokens=self.query.max_new_tokens, grammars=grammars)
+                grammars = [self.grammar(clip).text for clip in clips] if self.options.constrained else None
+                return self.model.generate(inputs, max_new_tokens=self.options.max_new_tokens, grammars=grammars)
         except OutOfMemoryError:
             if len(clips) == 1:
                 raise
@@ -207,18 +209,18 @@ class Pipeline:
     def grammar(self, clip: Clip) -> Grammar:
         """What can be written about a clip."""
         return Grammar(
-            self.query.closed_labels, clip.duration / self._stretch(clip), descriptions=self.query.descriptions
+            self.options.closed_labels, clip.duration / self._stretch(clip), descriptions=self.options.descriptions
         )
 
     def read(self, clip: Clip, answer: Answer) -> Reading:
         """The model's answer about a clip, in seconds of the whole video."""
         stretch = self._stretch(clip)
-        if self.query.constrained:
+        if self.options.constrained:
             parsed = self.grammar(clip).read(answer.text)
         else:
             parsed = parse_segments(answer.text, clip.duration / stretch, truncated=not answer.complete)
         cut = () if answer.complete else (f"the answer was cut off after {len(answer.token_ids)} tokens",)
-        segments = scored(parsed, answer)
+        segments = score_segments(parsed, answer)
         return Reading(
             segments=tuple(_placed(segment, clip, stretch) for segment in segments),
             text=answer.text,
@@ -228,7 +230,7 @@ class Pipeline:
 
     def _stretch(self, clip: Clip) -> float:
         """Seconds of the video for each second that the model speaks of."""
-        return clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID if self.query.remap == "rescale" else 1.0
+        return clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID if self.options.remap == "rescale" else 1.0
 
     def inspect(self, path: Path) -> dict[str, Any]:
         """What the model is given of one video, for a person or a test to look at: `omni-timeline inspect --json`."""
@@ -241,8 +243,8 @@ class Pipeline:
             "has_audio": info.has_audio,
             "start_time": info.start_time,
             "windows": [window for _, window in described],
-            "system_prompt": self.query.words.system,
-            "prompt": self.query.words.user,
+            "system_prompt": self.options.words.system,
+            "prompt": self.options.words.user,
         }
 
     def describe(self, clip: Clip) -> dict[str, Any]:
@@ -251,7 +253,7 @@ class Pipeline:
         `grid_seconds` is not what we meant to tell the model, but what its own `get_rope_index` makes of the tensors,
         in seconds of the video.
         """
-        inputs = self.inputs.build([clip], self.query.words)
+        inputs = self.inputs.build([clip], self.options.words)
         [times] = self.model.token_times(inputs)
         token_ids = inputs["input_ids"][0]
         config = self.model.model.config

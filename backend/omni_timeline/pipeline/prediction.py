@@ -20,7 +20,7 @@ class Prediction:
         path: the video, as it was given.
         duration: seconds of the whole video.
         segments: sorted, in seconds of the whole video.
-        model_version: names the checkpoint and the query: the same version predicts the same.
+        model_version: names the checkpoint and the options: the same version predicts the same.
         text: the model's answers, word for word, one window after the other.
         warnings: one sentence for each thing in the file or in the answer that is not as it should be.
         lines: what became of lines that were not as they should be, by reason.

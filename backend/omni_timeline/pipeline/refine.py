@@ -28,7 +28,7 @@ class Look:
     edges: tuple[float, ...]
 
 
-def looks(segments: Sequence[Segment], duration: float, window_seconds: float | None) -> list[Look]:
+def refinement_windows(segments: Sequence[Segment], duration: float, window_seconds: float | None) -> list[Look]:
     """The windows to look at again: one for each edge, or for several that fit into its middle half.
 
     None for an edge where the video itself begins or ends, and none at all where windows are short already.
@@ -47,7 +47,7 @@ def looks(segments: Sequence[Segment], duration: float, window_seconds: float | 
     return found
 
 
-def refined(segments: Iterable[Segment], seen: Sequence[tuple[Look, Sequence[Segment]]]) -> tuple[Segment, ...]:
+def refine_edges(segments: Iterable[Segment], seen: Sequence[tuple[Look, Sequence[Segment]]]) -> tuple[Segment, ...]:
     """The segments, sorted, with each edge where the look that is there for it saw the nearest one of that label.
 
     An edge stays where it is when the look saw none within reach, or when the segment would end before it starts.

@@ -32,7 +32,7 @@ class Window:
         return self.end - self.start
 
 
-def plan(duration: float, window_seconds: float | None) -> list[Window]:
+def split_windows(duration: float, window_seconds: float | None) -> list[Window]:
     """The fewest windows of equal length, at most `window_seconds`, that cover a video and overlap by a sixth.
 
     One window, the whole, for a video that is no longer, or with None.
@@ -47,7 +47,7 @@ def plan(duration: float, window_seconds: float | None) -> list[Window]:
 
 
 @dataclass(frozen=True, order=True)
-class Report:
+class WindowedSegment:
     """A segment, and the window in which it was seen."""
 
     window: Window
@@ -62,7 +62,7 @@ class _Track:
     window: Window
 
 
-def merge(reports: Iterable[Report], *, free_words: bool = False) -> tuple[Segment, ...]:
+def merge_windows(reports: Iterable[WindowedSegment], *, free_words: bool = False) -> tuple[Segment, ...]:
     """One segment for each event, sorted, from the reports of all windows.
 
     Two reports are of one event when they come from windows that follow each other and overlap, their labels agree, and

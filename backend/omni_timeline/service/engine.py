@@ -3,7 +3,7 @@
     this process                              engine process
     Engine  --- what to load ---------------> imports torch, finds the checkpoint, loads it
             <-- checkpoint's version, then "ready" with a description, or why not
-            --- a path and a Query ---------> Pipeline(model, query).predict(path)
+            --- a path and a PredictOptions ---------> Pipeline(model, options).predict(path)
             <-- Progress ..., then a Prediction or why there is none
 
 Importing torch holds Python's lock for seconds, generation takes all cores, and memory may run out: none of that is
@@ -30,7 +30,7 @@ from typing import Any, Literal
 from omni_timeline import processes
 from omni_timeline.errors import ModelError, OmniTimelineError
 from omni_timeline.media.limits import DecodeLimits
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 
 ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by an error
@@ -117,7 +117,9 @@ class Engine:
                 raise self._error
             return self._state == "ready"
 
-    def predict(self, path: Path, query: Query, watch: Callable[[Progress], None] | None = None) -> Prediction:
+    def predict(
+        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
+    ) -> Prediction:
         """The segments of one video; waits for the model, and for its turn.
 
         Raises:
@@ -131,7 +133,7 @@ class Engine:
                 if connection is None:
                     continue
                 try:
-                    connection.send((path, query))
+                    connection.send((path, options))
                     while isinstance(answer := connection.recv(), Progress):
                         if watch:
                             watch(answer)
@@ -272,9 +274,9 @@ def _answer(connection: Connection, model: Any, load: Load) -> None:
 
     with Decoder(load.limits) as decoder:
         while True:
-            path, query = connection.recv()
+            path, options = connection.recv()
             try:
-                connection.send(Pipeline(model, query, decoder).predict(path, connection.send))
+                connection.send(Pipeline(model, options, decoder).predict(path, connection.send))
             except OmniTimelineError as error:
                 connection.send(error)
             except Exception as error:  # a mistake of ours at one video must not cost the others theirs

@@ -27,19 +27,19 @@ from omni_timeline.errors import DeliveryError, OmniTimelineError, RetryableErro
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Report, TaskPrediction
 from omni_timeline.service.journal import Failed, Journal, Owed
-from omni_timeline.service.prometheus import Measures
+from omni_timeline.service.prometheus import Metrics
 
 WORKERS = 3  # one has the model; the others fetch meanwhile, or wait for a slow server
-MOST_JOBS = 50_000
+MAX_JOBS = 50_000
 STORING_SECONDS = 5.0  # s that Label Studio gets to store an answer
 LOOK_SECONDS = 10.0  # s after an answer: is it there?
 UNCLEAR_SECONDS = 30.0  # s before looking again when a push may still be worked on
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between attempts to push
+FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0  # s between attempts to push
 LATER_SECONDS = (5.0, 15.0, 60.0, 300.0, 600.0)  # s before a video is asked for again; the last one from then on
-MOST_BEGINNINGS = 3  # of a task whose work ends with the process
+MAX_ATTEMPTS = 3  # of a task whose work ends with the process
 REMEMBERED_SECONDS = 900.0  # s; longer than any request lasts
 SHOWN_PREDICTIONS, SHOWN_FAILURES = 20, 50
-LONGEST_SENTENCE = 1000  # characters; an address in it may be longer
+MAX_SENTENCE = 1000  # characters; an address in it may be longer
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ State = Literal["waiting", "running", "later", "done", "failed"]
 class Api(Protocol):
     """What is needed of Label Studio."""
 
-    def versions(self, task: int) -> list[str]:
+    def prediction_versions(self, task: int) -> list[str]:
         """The model versions of a task's predictions."""
 
-    def push(self, task: int, prediction: Mapping[str, Any]) -> None:
+    def create_prediction(self, task: int, prediction: Mapping[str, Any]) -> None:
         """Store a prediction."""
 
 
@@ -111,7 +111,7 @@ class Jobs:
         journal: keeps what is owed.
         api: Label Studio; None when nothing can be pushed.
         measures: counts.
-        most_waiting: requests that may wait at a time; others are answered at once, and theirs is pushed.
+        max_waiting: requests that may wait at a time; others are answered at once, and theirs is pushed.
     """
 
     def __init__(
@@ -119,15 +119,15 @@ class Jobs:
         predict: Callable[[TaskRequest, Report], TaskPrediction],
         journal: Journal,
         api: Api | None,
-        measures: Measures,
+        measures: Metrics,
         *,
-        most_waiting: int,
+        max_waiting: int,
     ) -> None:
         self._predict = predict
         self._journal = journal
         self._api = api
         self._measures = measures
-        self._admitted = threading.Semaphore(most_waiting)
+        self._admitted = threading.Semaphore(max_waiting)
         self._change = threading.Condition()
         self._jobs: dict[Any, Job] = {}
         self._owed: dict[tuple[int, str], Job] = {}
@@ -181,7 +181,7 @@ class Jobs:
         restored = 0
         for row in self._journal.owed():
             try:
-                if row.begun >= MOST_BEGINNINGS:
+                if row.begun >= MAX_ATTEMPTS:
                     raise OmniTimelineError(
                         f"The server ended {row.begun} times while it worked on this task; it is left out now. Not "
                         "enough memory is the usual reason: lower MAX_PIXELS or FRAMES."
@@ -203,7 +203,7 @@ class Jobs:
     def _take(self, asked: Sequence[TaskRequest | None], owe: bool, *, hold: bool) -> list[Job | None]:
         """The job of each, new or already there, in the queue."""
         with self._change:
-            full = len(self._jobs) + len(asked) > MOST_JOBS
+            full = len(self._jobs) + len(asked) > MAX_JOBS
             jobs = [None if each is None else self._job(each, new=not full) for each in asked]
             if full:
                 log.warning("%d tasks are waiting: no more are taken", len(self._jobs))
@@ -279,7 +279,7 @@ class Jobs:
         """Whether it is in Label Studio; where that is not known it is taken for stored, and looked for later."""
         assert self._api is not None
         try:
-            return key[1] in self._api.versions(key[0])
+            return key[1] in self._api.prediction_versions(key[0])
         except DeliveryError:
             return True
 
@@ -438,11 +438,11 @@ class Jobs:
         task, version = job.key
         outcome, error, sent = "", None, False
         try:
-            if version in self._api.versions(task):
+            if version in self._api.prediction_versions(task):
                 outcome = "there"
             else:
                 sent = True
-                self._api.push(task, job.entry or {})
+                self._api.create_prediction(task, job.entry or {})
                 outcome = "pushed"
         except DeliveryError as refusal:
             error = refusal
@@ -474,7 +474,7 @@ class Jobs:
                 job.not_before = now + wait
                 if error.kind == "unclear":
                     job.not_before = job.unclear_until = now + UNCLEAR_SECONDS
-                self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                self._pause = min(2 * self._pause, MAX_PAUSE)
             self._change.notify_all()
 
     # --- looking at it -----------------------------------------------------------------------------------------------
@@ -482,7 +482,7 @@ class Jobs:
     def fail(self, task: str, project: str, sentence: str) -> None:
         """Remember that something went wrong."""
         sentence = sentence.encode(errors="replace").decode()  # an address in it may hold halves of characters
-        sentence = sentence if len(sentence) <= LONGEST_SENTENCE else f"{sentence[:LONGEST_SENTENCE]} …"
+        sentence = sentence if len(sentence) <= MAX_SENTENCE else f"{sentence[:MAX_SENTENCE]} …"
         failed = Failed(time.time(), task, project, sentence)
         with self._change:
             for other in [each for each in self._failures if (each.task, each.sentence) == (task, sentence)]:

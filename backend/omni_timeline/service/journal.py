@@ -47,7 +47,7 @@ class Owed:
         task: the task's id.
         version: the model version that it was asked for.
         project: the project's id, as Label Studio writes it.
-        config: the labelling config.
+        config: the labeling config.
         data: the task's data.
         begun: how often work on it began and did not end, since the process was killed.
     """

@@ -33,7 +33,7 @@ class OmniTimeline(LabelStudioMLBase):  # type: ignore[misc]  # the library has 
         """Say which version predicts for this project.
 
         Raises:
-            LabelConfigError: the labelling config has no place for segments.
+            LabelConfigError: the labeling config has no place for segments.
             ModelError: the version is not known yet; with the library's own default Label Studio would store copies.
         """
         _, _, version = service().version(self.label_config, self.project_id, VERSION_SECONDS)

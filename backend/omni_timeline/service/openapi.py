@@ -46,12 +46,12 @@ def description(*, basic_auth: bool) -> dict[str, Any]:
         },
         "/setup": {
             "post": _operation(
-                "Whether a labelling config has a place for segments, and which model version answers.",
+                "Whether a labeling config has a place for segments, and which model version answers.",
                 {
                     200: _json(_object(["model_version"], model_version={"type": "string"})),
                     400: _json(ERROR), 413: _json(ERROR), 503: _json(ERROR),
                 },
-                _object(["schema"], schema={"type": "string", "description": "The labelling config."}),
+                _object(["schema"], schema={"type": "string", "description": "The labeling config."}),
             )
         },
         "/predict": {

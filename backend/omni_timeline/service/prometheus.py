@@ -21,7 +21,7 @@ STAGE_BUCKETS = (0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0, 1200.0)
 STATES = ("loading", "ready", "failed")
 
 
-class Measures:
+class Metrics:
     """The counters of one server."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Label Studio's machine-learning backend protocol, spoken over HTTP on Flask.
 
     GET  /health    what state the model is in
-    POST /setup     does this labelling config have a place for segments? -> the model version
+    POST /setup     does this labeling config have a place for segments? -> the model version
     POST /predict   tasks -> one entry each, in order: a prediction, or [] for a task without one (yet)
     POST /webhook   Label Studio tells what people do
     GET  /versions  the model versions there are
@@ -46,11 +46,11 @@ from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Model, Predictor
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.pipeline.cache import PredictionCache
-from omni_timeline.pipeline.options import Query
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service.jobs import Jobs
 from omni_timeline.service.journal import Journal, Owed
 from omni_timeline.service.openapi import description
-from omni_timeline.service.prometheus import CONTENT_TYPE, Measures
+from omni_timeline.service.prometheus import CONTENT_TYPE, Metrics
 from omni_timeline.service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ VERSION_SECONDS = 0.05  # s that /setup waits for the checkpoint's version; Labe
 STOP_SECONDS = 8  # s for what is running when asked to stop: those who wait are answered at once
 KEPT_CONFIGS = 32  # that are not read again; one may have two million characters
 SHOWN_PROJECTS = 20
-MOST_EVENTS = 1000  # of new tasks that wait to be looked at
+MAX_EVENTS = 1000  # of new tasks that wait to be looked at
 PRELABEL_PAUSES = (1.0, 5.0, 30.0)  # s before Label Studio is asked again
 SECRET_HEADER = "X-Omni-Timeline-Secret"
 EVENTS = (
@@ -96,13 +96,13 @@ def start_engine(settings: Settings) -> Model:
     return Engine(Load(settings.model, settings.hub, settings.device, settings.dtype, limits))
 
 
-def service_query(settings: Settings) -> Query:
+def service_options(settings: Settings) -> PredictOptions:
     """What the operator has the model asked, before a project has its say.
 
     Raises:
         RequestError: the prompt file cannot be read.
     """
-    return Query(
+    return PredictOptions(
         frames=settings.frames,
         window_seconds=settings.window_seconds,
         prompt=Prompt.from_file(settings.prompt_file) if settings.prompt_file else Prompt(),
@@ -120,7 +120,7 @@ class Project:
 
     number: str
     version: str
-    query: Query
+    options: PredictOptions
 
 
 class Service:
@@ -137,8 +137,8 @@ class Service:
     def __init__(self, settings: Settings, model: Model) -> None:
         self.settings = settings
         self.model = model
-        self.query = service_query(settings)
-        self.measures = Measures()
+        self.options = service_options(settings)
+        self.measures = Metrics()
         self.api = (
             LabelStudioApi(settings.label_studio_url, settings.label_studio_api_key)
             if settings.label_studio_url and settings.label_studio_api_key
@@ -156,17 +156,17 @@ class Service:
             cache_bytes=settings.cache_bytes,
         )
         predictor = Predictor(model, fetcher, self.cache)
-        self.jobs = Jobs(predictor, self.journal, self.api, self.measures, most_waiting=PREDICTING_THREADS)
+        self.jobs = Jobs(predictor, self.journal, self.api, self.measures, max_waiting=PREDICTING_THREADS)
         self.measures.watch(lambda: model.state, self.jobs.counts)
         self._projects: OrderedDict[str, Project] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._created: queue.Queue[Mapping[str, Any]] = queue.Queue(MOST_EVENTS)
+        self._created: queue.Queue[Mapping[str, Any]] = queue.Queue(MAX_EVENTS)
         self.started = time.time()
         threading.Thread(target=self._restore, name="restore", daemon=True).start()
         threading.Thread(target=self._prelabel_created, name="prelabel", daemon=True).start()
 
-    def version(self, xml: str, project: str, seconds: float) -> tuple[LabelConfig, Query, str]:
+    def version(self, xml: str, project: str, seconds: float) -> tuple[LabelConfig, PredictOptions, str]:
         """A project's config, what the model is asked for it, and the model version that makes.
 
         Raises:
@@ -174,23 +174,23 @@ class Service:
             ModelError: the version is not known within `seconds`, or there is no model.
         """
         config = self.config(xml, project)
-        query = config.options(self.query)
+        options = config.options(self.options)
         checkpoint = self.model.wait_for_version(seconds)
         if self.model.error is not None:
             raise self.model.error
         if checkpoint is None:
             # With "model_version": null Label Studio would take every task for one without a prediction.
             raise ModelError("The model is still loading; try again in a moment.")
-        version = query.version(checkpoint)
+        version = options.version(checkpoint)
         with self._lock:
-            self._projects[project] = Project(project, version, query)
+            self._projects[project] = Project(project, version, options)
             self._projects.move_to_end(project)
             while len(self._projects) > SHOWN_PROJECTS:
                 self._projects.popitem(last=False)
-        return config, query, version
+        return config, options, version
 
     def config(self, xml: str, project: str) -> LabelConfig:
-        """What a labelling config says; one that cannot be served is told of on the status page.
+        """What a labeling config says; one that cannot be served is told of on the status page.
 
         Raises:
             LabelConfigError: it has no place for a segment.
@@ -255,17 +255,17 @@ class Service:
         self.journal.close()
 
     def _asked(
-        self, task: Any, project: str, xml: str, config: LabelConfig, query: Query, version: str
+        self, task: Any, project: str, xml: str, config: LabelConfig, options: PredictOptions, version: str
     ) -> TaskRequest | None:
         """What is to be predicted; None, and a line on the status page, when it is no task."""
         number, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
         number = number if type(number) is int and abs(number) < 2**63 else None
         if not isinstance(data, dict) or not isinstance(data.get(config.video_field), str):
-            sentence = f"Its data has no text {config.video_field!r}, which the labelling config shows."
+            sentence = f"Its data has no text {config.video_field!r}, which the labeling config shows."
             self.jobs.fail("" if number is None else str(number), project, sentence)
             log.warning("Task %s has no prediction: %s", number, sentence)
             return None
-        return TaskRequest(number, project, data, xml, config, query, version)
+        return TaskRequest(number, project, data, xml, config, options, version)
 
     def _restore(self) -> None:
         """Take up again what was owed before the start, as soon as it can be said under which version."""
@@ -323,7 +323,7 @@ def create_app(settings: Settings | None = None, *, engine: Model | None = None)
         RequestError: a setting cannot be.
     """
     settings = settings or Settings.from_env()
-    service_query(settings)  # before a process is started
+    service_options(settings)  # before a process is started
     service = Service(settings, engine or start_engine(settings))
     guard = Guard(settings)
     app = Flask(__name__, static_folder=None)
@@ -486,11 +486,11 @@ def status(service: Service) -> dict[str, Any]:
             {
                 "project": each.number,
                 "model_version": each.version,
-                "prompt": each.query.words.user,
-                "frames": each.query.frames,
-                "window_seconds": each.query.window_seconds,
-                "score_threshold": each.query.score_threshold,
-                "labels": list(each.query.labels),
+                "prompt": each.options.words.user,
+                "frames": each.options.frames,
+                "window_seconds": each.options.window_seconds,
+                "score_threshold": each.options.score_threshold,
+                "labels": list(each.options.labels),
             }
             for each in service.projects()
         ],
@@ -517,7 +517,7 @@ def _body() -> dict[str, Any]:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not _is_text(value):
-        raise RequestError(f'The request needs "{name}", the labelling config as text.')
+        raise RequestError(f'The request needs "{name}", the labeling config as text.')
     return value
 
 
@@ -622,5 +622,5 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     Raises:
         RequestError: a setting cannot be.
     """
-    service_query(settings)
+    service_options(settings)
     _Gunicorn(settings, gunicorn_options(settings, host, port)).run()

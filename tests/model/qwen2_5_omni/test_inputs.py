@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,123 +17,14 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from model_inputs import EPSILON, RATES, SHORT, STEP, Laid, Rate, half_gap, make_clip
 from omni_timeline.errors import MediaError, ModelError, RequestError
-from omni_timeline.media.clip import Clip, VideoInfo
+from omni_timeline.media.clip import Clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.qwen2_5_omni.inputs import DEFAULT_MAX_PIXELS, RealTimeInputs, keep_grids_whole
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.timebase import FrameTimes, even_frame_count, samples_in, sampling_instants
-
-STEP = 0.04  # s: one position of the model
-EPSILON = 1e-6  # s
-
-RATES = (5, 23.976, 29.97, 60, "vfr")
-SHORT = (0.1, 1, 5, 10, 25, 48, 60)
-Rate = float | str
-
-
-def frame_seconds(duration: float, rate: Rate) -> np.ndarray:
-    """When the frames of a file are shown; variable ones hold for 1/60 to 1/5 s."""
-    if rate == "vfr":
-        gaps = np.random.default_rng(7).uniform(1 / 60, 1 / 5, size=int(duration * 60) + 2)
-        times = np.concatenate([[0.0], np.cumsum(gaps)])
-        return times[times < max(duration - 1 / 60, 1e-9)]
-    return np.arange(max(1, round(duration * float(rate)))) / float(rate)
-
-
-def make_clip(
-    duration: float,
-    rate: Rate = 30,
-    frames: int = 50,
-    *,
-    sound: bool,
-    start: float = 0.0,
-    size: tuple[int, int] = (56, 56),
-    seconds: np.ndarray | None = None,
-) -> Clip:
-    """The clip that `load_clip` makes of such a file: the frames nearest to evenly spread instants; noise to hear."""
-    shown = start + (frame_seconds(duration, rate) if seconds is None else seconds)
-    chosen = np.array(sampling_instants(shown[0], shown[-1], min(even_frame_count(frames), len(shown))))
-    nearest = np.abs(shown[None, :] - chosen[:, None]).argmin(axis=1) if len(shown) < 5000 else _nearest(shown, chosen)
-    end = start + (duration if rate == "vfr" or seconds is not None else len(shown) / float(rate))
-    noise = np.random.default_rng(3)
-    height, width = size
-    return Clip(
-        info=VideoInfo(
-            path=Path("clip.mp4"), duration=end, fps=len(shown) / (end - start), frame_count=len(shown), width=width,
-            height=height, start_time=0.0, has_audio=sound,
-        ),
-        start=start,
-        end=end,
-        frames=noise.integers(0, 256, size=(len(chosen), 3, height, width), dtype=np.uint8),
-        times=FrameTimes(tuple(shown[nearest].tolist())),
-        audio=noise.normal(0, 0.1, samples_in(end - start)).astype(np.float32) if sound else None,
-        warnings=(),
-    )  # fmt: skip
-
-
-def _nearest(shown: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    right = np.searchsorted(shown, chosen).clip(1, len(shown) - 1)
-    return np.where(chosen - shown[right - 1] <= shown[right] - chosen, right - 1, right)
-
-
-def half_gap(duration: float, rate: Rate) -> float:
-    """How far the frame nearest to an instant can be from it."""
-    return float(np.diff(frame_seconds(duration, rate), append=duration).max()) / 2
-
-
-class Laid:
-    """One row of inputs as the model sees it: which token stands where, and when the model takes it to be."""
-
-    def __init__(self, model: Any, inputs: Mapping[str, Any], row: int = 0) -> None:
-        sound = inputs.get("feature_attention_mask")
-        positions, _ = model.get_rope_index(
-            inputs["input_ids"],
-            video_grid_thw=inputs["video_grid_thw"],
-            attention_mask=inputs["attention_mask"],
-            use_audio_in_video=inputs.get("use_audio_in_video", False),
-            audio_seqlens=None if sound is None else sound.sum(-1),
-            second_per_grids=inputs["video_second_per_grid"],
-        )
-        real = inputs["attention_mask"][row] == 1
-        self.ids = inputs["input_ids"][row][real]
-        self.positions = positions[0, row][real]
-        self.is_video = self.ids == model.config.video_token_id
-        self.is_audio = self.ids == model.config.audio_token_id
-        self.origin = int(self.positions[self.is_video][0])
-        grids = int(inputs["video_grid_thw"][row][0])
-        self.grid_tokens = self.seconds(self.is_video).reshape(grids, -1)  # grids × tokens of each
-
-    def seconds(self, which: torch.Tensor) -> np.ndarray:
-        return (self.positions[which] - self.origin).numpy() / 25
-
-    @property
-    def audio_seconds(self) -> np.ndarray:
-        return self.seconds(self.is_audio)
-
-    @property
-    def steps_back(self) -> int:
-        """How often a token of the video stands behind one of a later chunk of 2 s."""
-        media = self.is_video | self.is_audio
-        chunks = ((self.positions[media] - self.origin) // 50).tolist()
-        return sum(later < earlier for earlier, later in pairwise(chunks))
-
-    def check(self, clip: Clip, gap: float) -> None:
-        """All times are the true ones, and no token stands before its time."""
-        for tokens, true in zip(self.grid_tokens, clip.times.grid_seconds(), strict=True):
-            assert (tokens == tokens[0]).all()
-            assert abs(tokens[0] - (true - clip.times.seconds[0])) <= STEP + gap + EPSILON
-        if clip.audio is None:
-            assert not self.is_audio.any()
-        else:
-            assert self.audio_seconds == pytest.approx(STEP * np.arange(len(self.audio_seconds)), abs=EPSILON)
-            assert len(self.audio_seconds) * STEP == pytest.approx(clip.duration, abs=STEP + EPSILON)
-        assert self.steps_back == 0
-        last_of_media = int(np.flatnonzero((self.is_video | self.is_audio).numpy())[-1])
-        after = self.positions[last_of_media + 1 :]
-        assert after.min() > self.positions[: last_of_media + 1].max()
-        assert (after.diff() >= 0).all()
+from omni_timeline.timebase import FrameTimes
 
 
 @pytest.fixture(scope="module")

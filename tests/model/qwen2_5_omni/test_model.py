@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_inputs import Laid, make_clip
 from transformers import (
     Qwen2_5OmniConfig,
     Qwen2_5OmniForConditionalGeneration,
@@ -24,6 +23,7 @@ from transformers import (
     Qwen2_5OmniThinkerForConditionalGeneration,
 )
 
+from model_inputs import Laid, make_clip
 from omni_timeline.errors import ModelError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
@@ -283,7 +283,7 @@ class TestAnswers:
         with torch.inference_mode():
             logits = tiny.model(**whole).logits
         scores = logits[:, -8:-1].log_softmax(-1)
-        assert logits.shape[1] == whole["input_ids"].shape[1], "outside of generate all positions are scored"
+        assert logits.shape[1] == whole["input_ids"].shape[1], "outside of generate all positions are score_segments"
         assert scores.argmax(-1).equal(answers)
         expected = scores.gather(-1, answers[..., None])[..., 0]
         torch.testing.assert_close(torch.tensor([output.log_probabilities for output in outputs]), expected)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_inputs import Laid, make_clip
 
+from model_inputs import Laid, make_clip
 from omni_timeline.errors import ModelError
 from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel

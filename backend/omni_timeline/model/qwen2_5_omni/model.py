@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 from omni_timeline.answers.answer import NUMERALS, Answer
 from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
 from omni_timeline.model.checkpoint import DEMO, WAY_OUT, Checkpoint
-from omni_timeline.model.constrained import Following, Grammars, OwnScores
+from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
@@ -158,8 +158,8 @@ class OmniModel:
             if len(grammars) != rows:
                 raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
             matchers = [self.grammars.matcher(grammar) for grammar in grammars]
-            following = Following(matchers, self._end_ids, self._vocabulary_size)
-        own_scores = OwnScores(self._numeral_ids, following)
+            following = GrammarConstraint(matchers, self._end_ids, self._vocabulary_size)
+        own_scores = LogProbRecorder(self._numeral_ids, following)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
             sequences: Tensor = self.model.generate(
                 **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
@@ -204,9 +204,9 @@ class OmniModel:
         return text
 
     @cached_property
-    def grammars(self) -> Grammars:
+    def grammars(self) -> GrammarCompiler:
         """Made when it is needed, for it takes a second or two with a vocabulary of 152 thousand."""
-        return Grammars(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
+        return GrammarCompiler(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
 
     @property
     def _vocabulary_size(self) -> int:
