@@ -42,13 +42,13 @@ CONDITIONS: tuple[tuple[str, PredictOptions], ...] = (
 
 
 def rows(model: OmniModel, samples: list[Sample], kind: str) -> Iterator[list[str]]:
+    pipeline = Pipeline(model)
     for name, options in CONDITIONS:
-        pipeline = Pipeline(model, options)
         pairs, relative = [], []
         for number, sample in enumerate(samples, 1):
             if sys.stderr.isatty():
                 print(f"\r{kind}, {name}: {number}/{len(samples)} ", end="", file=sys.stderr)
-            found = pipeline.predict(sample.path).segments
+            found = pipeline.predict(sample.path, options).segments
             pairs.append((sample.events, found))
             relative += [error / sample.duration for error in boundary_errors(sample.events, found)]
         score = pool([event_f1(*pair) for pair in pairs])

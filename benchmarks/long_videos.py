@@ -40,14 +40,14 @@ WAYS: tuple[tuple[str, PredictOptions], ...] = (
 )
 
 
-def row(pipeline: Pipeline, samples: list[Sample], kind: str, way: str) -> list[str]:
+def row(pipeline: Pipeline, options: PredictOptions, samples: list[Sample], kind: str, way: str) -> list[str]:
     scores, spent = [], 0.0
     errors: dict[bool, list[float]] = {False: [], True: []}  # of shapes and of tones
     for number, sample in enumerate(samples, 1):
         if sys.stderr.isatty():
             print(f"\r{kind}, {way}: {number}/{len(samples)} ", end="", file=sys.stderr)
         began = time.perf_counter()
-        found = pipeline.predict(sample.path).segments
+        found = pipeline.predict(sample.path, options).segments
         spent += time.perf_counter() - began
         scores.append(event_f1(sample.events, found))
         for sounding, those in errors.items():
@@ -70,16 +70,16 @@ def _of_kind(events: Sequence[Segment], sounding: bool) -> list[Segment]:
 
 
 def accuracy(model: OmniModel, count: int) -> None:
-    rows = []
+    pipeline, rows = Pipeline(model), []
     for kind, sound in (("silent", False), ("with sound", True)):
         short = list(clips(10 * count, sound=sound, shortest=29.0, longest=31.0))
         for way, options in (("30 s clips", ASKED), ("30 s clips, --refine", WAYS[2][1])):
-            rows.append(row(Pipeline(model, options), short, f"{kind}, {len(short)} x 30 s", way))
+            rows.append(row(pipeline, options, short, f"{kind}, {len(short)} x 30 s", way))
         for density, scenes, ways in (("", (40.0, 60.0), WAYS), (", twice as dense", (20.0, 30.0), WAYS[:2])):
             seeds = range(HELD_OUT, HELD_OUT + count)
             long = [long_video(MINUTES * 60.0, sound=sound, seed=seed, scene_seconds=scenes) for seed in seeds]
             for way, options in ways:
-                rows.append(row(Pipeline(model, options), long, f"{kind}, {count} x {MINUTES} min{density}", way))
+                rows.append(row(pipeline, options, long, f"{kind}, {count} x {MINUTES} min{density}", way))
     header = [
         "videos", "way", "F1 at IoU 0.5", "precision", "recall", "median boundary error", "of shapes", "of tones",
         "time for a minute",
@@ -95,8 +95,8 @@ def memory(model: OmniModel) -> None:
     if not path.exists():  # the same minute again and again
         command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "59", "-i", str(minute.path), "-c", "copy", str(path)]
         subprocess.run(command, check=True)
-    pipeline = Pipeline(model, ASKED)
-    pipeline.predict(next(clips(1, sound=True)).path)  # what is set up at the first video
+    pipeline = Pipeline(model)
+    pipeline.predict(next(clips(1, sound=True)).path, ASKED)  # what is set up at the first video
     process, peak, ended = psutil.Process(), [0], threading.Event()
 
     def watch() -> None:
@@ -114,7 +114,7 @@ def memory(model: OmniModel) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
-    found = pipeline.predict(path)
+    found = pipeline.predict(path, ASKED)
     spent = time.perf_counter() - began
     ended.set()
     watcher.join()

@@ -20,8 +20,10 @@ import numpy as np
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
+from omni_timeline.pipeline.reading import grammar_for, read_answer
 from omni_timeline.synthetic import draw_scene, write_video
 
 LABEL_CONFIG = Path(__file__).parent.parent / "label_config.xml"
@@ -39,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
-    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device), config.options(PredictOptions()))
+    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
         scene = draw_scene(np.random.default_rng(2), arguments.duration, sound=True)
@@ -68,20 +70,21 @@ def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, fl
         yield
         spent[stage] = time.perf_counter() - begin
 
-    options = pipeline.options
+    options = config.options(PredictOptions())
+    clock = Clock(options.remap, pipeline.model.family)
     with timed("open"), pipeline.decoder.open(video) as opened:
         pass
     with timed("frames and sound"):
-        [clip] = pipeline.clips(video)
+        [clip] = pipeline.clips(video, options)
     spent["frames and sound"] -= spent["open"]  # it opens the video too
     with timed("inputs"):
-        inputs = pipeline.inputs.build([clip], options.words)
+        inputs = pipeline.model.build([clip], options.words, [clock.second_per_grid(clip)])
     with timed("generate"):
-        [output] = pipeline.model.generate(
-            inputs, max_new_tokens=options.max_new_tokens, grammars=[pipeline.grammar(clip).text]
+        [answer] = pipeline.model.generate(
+            inputs, max_new_tokens=options.max_new_tokens, grammars=[grammar_for(clip, options, clock).text]
         )
     with timed("read"):
-        reading = pipeline.read(clip, output)
+        reading = read_answer(answer, clip, options, clock)
     with timed("regions"):
         config.to_result(reading.segments, duration=opened.info.duration, task_data={})
     return spent

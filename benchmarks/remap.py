@@ -25,31 +25,33 @@ from omni_timeline.answers.parser import parse_segments
 from omni_timeline.metrics import Score, boundary_errors, event_f1, pool
 from omni_timeline.model.prompts import with_labels
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions, Remap
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS
-from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID
 
 BANDS = ((4.0, 12.0), (12.0, 24.0), (24.0, 48.1))  # s
 
 
-def stretched(nominal: Pipeline, sample: Sample) -> list[Segment]:
+def stretched(pipeline: Pipeline, nominal: PredictOptions, sample: Sample) -> list[Segment]:
     """What `nominal` answers, its times multiplied by true over nominal duration."""
-    [clip] = nominal.clips(sample.path)
-    factor = clip.times.second_per_grid / NOMINAL_SECOND_PER_GRID
-    answer = nominal.predict(sample.path).text
+    [clip] = pipeline.clips(sample.path, nominal)
+    factor = Clock("real", pipeline.model.family).second_per_grid(clip) / pipeline.model.family.nominal_second_per_grid
+    answer = pipeline.predict(sample.path, nominal).text
     said = parse_segments(answer, sample.duration / factor).segments
     return [replace(segment, start=segment.start * factor, end=segment.end * factor) for segment in said]
 
 
-def measure(pipeline: Pipeline, samples: list[Sample], *, rescale: bool) -> tuple[Score, list[float]]:
+def measure(
+    pipeline: Pipeline, options: PredictOptions, samples: list[Sample], *, rescale: bool
+) -> tuple[Score, list[float]]:
     """The pooled score, and the boundary errors in seconds."""
     scores, errors = [], []
     for number, sample in enumerate(samples, 1):
         if sys.stderr.isatty():
-            print(f"\r{pipeline.options.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
-        found = stretched(pipeline, sample) if rescale else pipeline.predict(sample.path).segments
+            print(f"\r{options.remap}: {number}/{len(samples)} ", end="", file=sys.stderr)
+        found = stretched(pipeline, options, sample) if rescale else pipeline.predict(sample.path, options).segments
         scores.append(event_f1(sample.events, found))
         errors += boundary_errors(sample.events, found)
     return pool(scores), errors
@@ -85,6 +87,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="draw the table to this PNG")
     arguments = parser.parse_args()
     model = OmniModel.load(arguments.model, hub=arguments.hub, device=arguments.device)
+    pipeline = Pipeline(model)
     rows: list[list[str]] = []
     bars: dict[tuple[bool, str], list[float]] = {}
     for sounding in (False, True):
@@ -93,11 +96,11 @@ def main() -> None:
             rescale = remap == "rescale"
             # Unconstrained, and in one window: a grammar would not let the nominal clock say what it means.
             asked = PredictOptions(prompt=with_labels(LABELS), remap="nominal" if rescale else remap, constrained=False)
-            pipeline = Pipeline(model, replace(asked, window_seconds=None))
+            asked = replace(asked, window_seconds=None)
             bars[sounding, remap] = []
             for low, high in BANDS:
                 band = [sample for sample in samples if low <= sample.duration < high]
-                score, errors = measure(pipeline, band, rescale=rescale)
+                score, errors = measure(pipeline, asked, band, rescale=rescale)
                 bars[sounding, remap].append(score.f1)
                 rows.append(
                     [

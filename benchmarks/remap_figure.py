@@ -24,7 +24,8 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import DEFAULT_PROMPT
-from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID
+from omni_timeline.model.qwen2_5_omni.inputs import true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import draw_scene, write_video
 
@@ -60,14 +61,14 @@ def read(duration: float, folder: Path) -> Clip:
 
 def draw_clocks(axes: Axes, model: OmniModel, clip: Clip) -> None:
     """For each grid and sound of a clip: when it is, and when the model is told that it is."""
-    grids = clip.times.grid_seconds()
+    grids = clip.times.grid_seconds(FRAMES_PER_GRID)
     clocks = (
         ("nominal", NOMINAL, "pictures, 1.0 s per grid: the processor's default"),
         ("real", REAL, "pictures, real seconds per grid"),
     )
     for clock, colour, label in clocks:
-        inputs = RealTimeInputs(model.processor, model.model, second_per_grid=clock).build([clip])  # type: ignore[arg-type]
-        [times] = model.token_times(inputs)
+        seconds = None if clock == "real" else [NOMINAL_SECOND_PER_GRID]
+        [times] = model.token_reports(model.inputs.build([clip], second_per_grid=seconds))
         axes.plot(grids, times.grid_seconds, "o", color=colour, markersize=5, zorder=3, label=label)
     heard = np.arange(len(times.audio_seconds)) / 25
     axes.plot(
@@ -89,7 +90,7 @@ def draw_order(axes: Axes, model: OmniModel, clip: Clip) -> None:
     """Beside which sound the tokens of each grid stand in the row, against when they are."""
     stock = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(DEMO_FOLDER)
     theirs = places(stock, stock_inputs(model.processor, clip))
-    ours = places(model.model, RealTimeInputs(model.processor, model.model).build([clip]))
+    ours = places(model.model, model.inputs.build([clip]))
     for beside, own in theirs:
         if own - beside > CHUNK and beside < SHOWN:
             axes.plot([beside, own], [own, own], color=NOMINAL, linewidth=0.8, alpha=0.6)
@@ -104,7 +105,7 @@ def draw_order(axes: Axes, model: OmniModel, clip: Clip) -> None:
     axes.annotate("before its time", (1.8, 14.3), color=NOMINAL)
     axes.legend(loc="upper left", frameon=False)
     axes.set(
-        title=f"A clip of {clip.duration:.0f} s, {clip.times.second_per_grid:.1f} s per grid: where its tokens stand",
+        title=f"A clip of {clip.duration:.0f} s, {true_second_per_grid(clip):.1f} s per grid: where its tokens stand",
         xlabel="sound that stands before the token in the row (s)", ylabel="the token's own time (s)",
         xlim=(-0.5, SHOWN), ylim=(-0.5, SHOWN + 6.5), aspect="equal",
     )  # fmt: skip

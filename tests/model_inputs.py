@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from omni_timeline.media.clip import Clip, VideoInfo
-from omni_timeline.timebase import FrameTimes, even_frame_count, samples_in, sampling_instants
+from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, QWEN2_5_OMNI
+from omni_timeline.timebase import FrameTimes, samples_in, sampling_instants
 
 STEP = 0.04  # s: one position of the model
 EPSILON = 1e-6  # s
@@ -43,7 +44,7 @@ def make_clip(
 ) -> Clip:
     """The clip that `load_clip` makes of such a file: the frames nearest to evenly spread instants; noise to hear."""
     shown = start + (frame_seconds(duration, rate) if seconds is None else seconds)
-    chosen = np.array(sampling_instants(shown[0], shown[-1], min(even_frame_count(frames), len(shown))))
+    chosen = np.array(sampling_instants(shown[0], shown[-1], min(QWEN2_5_OMNI.whole_grids(frames), len(shown))))
     nearest = np.abs(shown[None, :] - chosen[:, None]).argmin(axis=1) if len(shown) < 5000 else _nearest(shown, chosen)
     end = start + (duration if rate == "vfr" or seconds is not None else len(shown) / float(rate))
     noise = np.random.default_rng(3)
@@ -110,7 +111,7 @@ class Laid:
 
     def check(self, clip: Clip, gap: float) -> None:
         """All times are the true ones, and no token stands before its time."""
-        for tokens, true in zip(self.grid_tokens, clip.times.grid_seconds(), strict=True):
+        for tokens, true in zip(self.grid_tokens, clip.times.grid_seconds(FRAMES_PER_GRID), strict=True):
             assert (tokens == tokens[0]).all()
             assert abs(tokens[0] - (true - clip.times.seconds[0])) <= STEP + gap + EPSILON
         if clip.audio is None:

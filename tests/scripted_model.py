@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Prediction, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 from omni_timeline.segments import Segment
 
 SPEECH = Segment(1.0, 2.5, "Speech", "someone speaks", 0.9)
@@ -56,15 +55,13 @@ class ScriptedModel:
             self._change.wait_for(lambda: self.checkpoint_version is not None or self.error is not None, seconds)
         return self.checkpoint_version
 
-    def predict(
-        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
-    ) -> Prediction:
+    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
         self.asked.append(path.name)
         self.options_seen.append(options)
         self.gate.wait(30)
         time.sleep(self.seconds)
-        if watch:
-            watch(Progress("windows", 1, 1))
+        if on_progress:
+            on_progress(Progress("windows", 1, 1))
         answer = self.answers.get(path.name, (SPEECH,))
         if isinstance(answer, Exception):
             raise answer

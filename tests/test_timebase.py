@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_timeline.timebase import (
-    NOMINAL_SECOND_PER_GRID,
     FrameTimes,
     LabelTimeline,
-    even_frame_count,
     samples_in,
     sampling_instants,
 )
@@ -28,22 +26,17 @@ def test_frame_times_that_cannot_be_are_refused(seconds):
         ((0.0, 0.5, 1.0, 1.5), 1.0, 2, (0.0, 1.0)),
         ((3.0, 5.0, 7.0), 4.0, 2, (3.0, 7.0)),  # an odd last frame fills a grid of its own
         ((0.0, 0.0, 1.0, 2.0), 4 / 3, 2, (0.0, 1.0)),  # the frame that two sampling instants share
-        # One grid stands at time 0 whatever its length, so the model's own number does no harm.
-        ((4.0,), NOMINAL_SECOND_PER_GRID, 1, (4.0,)),
-        ((4.0, 9.0), NOMINAL_SECOND_PER_GRID, 1, (4.0,)),
-        ((4.0, 4.0, 4.0, 4.0), NOMINAL_SECOND_PER_GRID, 2, (4.0, 4.0)),
+        # A single grid stands at time 0 whatever its length.
+        ((4.0,), None, 1, (4.0,)),
+        ((4.0, 9.0), None, 1, (4.0,)),
+        ((4.0, 4.0, 4.0, 4.0), None, 2, (4.0, 4.0)),
     ],
 )
 def test_grids_stand_at_the_true_times_of_their_first_frames(seconds, second_per_grid, grids, grid_seconds):
     times = FrameTimes(seconds)
-    assert times.second_per_grid == pytest.approx(second_per_grid)
-    assert (times.grids, times.grid_seconds()) == (grids, grid_seconds)
-
-
-@pytest.mark.parametrize(("asked", "got"), [(50, 50), (51, 52), (49, 48), (3, 4), (1, 2), (0, 2), (-5, 2)])
-def test_frame_counts_are_whole_grids(asked, got):
-    # Python rounds halves to the even number, as the model's own sampler does: 49/2 is 24 grids, 51/2 is 26.
-    assert even_frame_count(asked) == got
+    assert times.second_per_grid(2) == (None if second_per_grid is None else pytest.approx(second_per_grid))
+    assert times.grid_seconds(2) == grid_seconds
+    assert len(grid_seconds) == grids
 
 
 def test_sampling_instants_include_both_ends():

@@ -17,7 +17,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import apply_rotary_
 
 from demo_data import Batch, BatchSource, audio_tokens
 from demo_model import untrained
+from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID
 from omni_timeline.synthetic import SHAPE_LABELS, TONES
 from omni_timeline.timebase import FrameTimes
 
@@ -123,6 +124,11 @@ def _begun(starts: list[np.ndarray], seconds: np.ndarray) -> torch.Tensor:
     """How many events of each clip have begun at each of `seconds` (B, N)."""
     counts = [np.searchsorted(begun, instants, side="right") for begun, instants in zip(starts, seconds, strict=True)]
     return torch.from_numpy(np.stack(counts)).long().clamp(max=MAX_COUNTED)
+
+
+def second_per_grid(seconds: Sequence[float]) -> float:
+    """Seconds from one temporal grid to the next of frames at these times."""
+    return FrameTimes(tuple(seconds)).second_per_grid(FRAMES_PER_GRID) or NOMINAL_SECOND_PER_GRID
 
 
 class LeanThinker:
@@ -225,7 +231,7 @@ class LeanThinker:
         With sound, each chunk of two seconds holds its video tokens, then its audio tokens.
         """
         config = self.model.config
-        seconds = torch.tensor([FrameTimes(tuple(times)).second_per_grid for times in batch.seconds.tolist()])
+        seconds = torch.tensor([second_per_grid(times) for times in batch.seconds.tolist()])
         grids = math.ceil(batch.frames.shape[1] / 2)
         times = (torch.arange(grids) * seconds[:, None].float() * config.position_id_per_seconds).long()
         times = times[:, :, None, None].expand(-1, -1, rows, columns)
@@ -418,7 +424,7 @@ def differences(seed: int, folder: Path) -> tuple[float, float]:
     for step in itertools.count():
         batch = source.batch(step)
         sounding = batch.waves is not None
-        spacing = FrameTimes(tuple(batch.seconds[0])).second_per_grid
+        spacing = second_per_grid(batch.seconds[0])
         if sounding in found or (sounding and spacing > 2):  # the genuine order is torn above two seconds a grid
             continue
         found[sounding] = abs(_genuine_loss(lean, batch) - lean.forward(batch, helpers)[0].item())
@@ -446,7 +452,7 @@ def _genuine_loss(lean: LeanThinker, batch: Batch) -> float:
             "attention_mask": torch.ones_like(ids),
             "pixel_values_videos": patches.flatten(0, 2),
             "video_grid_thw": torch.tensor([[grids, height, width]]),
-            "video_second_per_grid": torch.tensor([FrameTimes(tuple(batch.seconds[row])).second_per_grid]),
+            "video_second_per_grid": torch.tensor([second_per_grid(batch.seconds[row])]),
         }
         if batch.waves is not None:
             features = lean.processor.feature_extractor._torch_extract_fbank_features(batch.waves[row : row + 1])

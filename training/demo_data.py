@@ -18,9 +18,10 @@ import torch
 from demo_prompts import draw_prompt
 from omni_timeline.answers.lines import format_segments
 from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.qwen2_5_omni.family import POSITIONS_PER_SECOND
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import SHAPE_LABELS, TONES, Scene, Shape, draw_scene, draw_scenes
-from omni_timeline.timebase import POSITIONS_PER_SECOND, SAMPLE_RATE, samples_in, sampling_instants
+from omni_timeline.timebase import SAMPLE_RATE, samples_in, sampling_instants
 
 FRAMES = 50
 SHORTEST, LONGEST = 2.0, 60.0  # s, of a window

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from omni_timeline.model.prompts import DEFAULT_SYSTEM, DEFAULT_USER, Prompt, with_labels
+from omni_timeline.model.prompts import DEFAULT_USER, Prompt, with_labels
+from omni_timeline.model.qwen2_5_omni.family import SYSTEM_PROMPT
 from omni_timeline.synthetic import LABELS
 
 SYSTEMS = (
@@ -159,7 +160,7 @@ def draw_prompt(rng: np.random.Generator, *, any_system: bool = False) -> Prompt
         labels = list(LABELS)
         rng.shuffle(labels)
         return with_labels(labels)
-    system = DEFAULT_SYSTEM if rng.random() < 0.5 else str(rng.choice(SYSTEMS))
+    system = SYSTEM_PROMPT if rng.random() < 0.5 else str(rng.choice(SYSTEMS))
     if any_system and rng.random() < 0.7:
         system = _drawn_system(rng)
     if kind < 0.33:

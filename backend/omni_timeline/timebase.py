@@ -1,8 +1,7 @@
 """The clocks of one video, and the only code that converts between them.
 
     seconds      position in the video; float, 0.0 at its first frame
-    grid         index of a temporal patch: TEMPORAL_PATCH_SIZE sampled frames the model merges into one
-    position     the model's rotary time index: POSITIONS_PER_SECOND of them make a second; int, relative to the clip
+    grid         index of a step of the model's time: a few sampled frames that it merges into one
     sample       index into the sound track at SAMPLE_RATE
     label frame  position on Label Studio's timeline; int, 1 is the first frame, both ends of a range inclusive
 
@@ -15,10 +14,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-TEMPORAL_PATCH_SIZE = 2  # frames; `temporal_patch_size` of Qwen2-VL's and Qwen2.5-Omni's video processors
-POSITIONS_PER_SECOND = 25  # `position_id_per_seconds` of Qwen2.5-Omni: one step of rotary time is 40 ms
-SAMPLE_RATE = 16_000  # Hz; what the audio encoder's log-mel filter bank is made for
-NOMINAL_SECOND_PER_GRID = 1.0  # s; what the processor assumes of any video: TEMPORAL_PATCH_SIZE frames at 2 fps
+SAMPLE_RATE = 16_000  # Hz; what speech encoders such as Whisper's are made for: all sound here is mono at this rate
 
 
 @dataclass(frozen=True)
@@ -52,29 +48,18 @@ class FrameTimes:
             return 0.0
         return (self.seconds[-1] - self.seconds[0]) / (len(self.seconds) - 1)
 
-    @property
-    def second_per_grid(self) -> float:
-        """Mean seconds from one temporal grid to the next: 2·(t_last − t_first)/(N − 1).
+    def second_per_grid(self, frames_per_grid: int) -> float | None:
+        """Mean seconds from one temporal grid to the next: frames_per_grid·(t_last − t_first)/(N − 1).
 
-        The nominal value when it does not matter: up to TEMPORAL_PATCH_SIZE frames make a single grid, at time 0.
+        None when it does not matter: up to `frames_per_grid` frames make a single grid, at time 0.
         """
-        if len(self.seconds) <= TEMPORAL_PATCH_SIZE or self.second_per_frame == 0.0:
-            return NOMINAL_SECOND_PER_GRID
-        return TEMPORAL_PATCH_SIZE * self.second_per_frame
+        if len(self.seconds) <= frames_per_grid or self.second_per_frame == 0.0:
+            return None
+        return frames_per_grid * self.second_per_frame
 
-    @property
-    def grids(self) -> int:
-        """How many temporal grids the frames make; an odd last frame is repeated to fill its grid."""
-        return math.ceil(len(self.seconds) / TEMPORAL_PATCH_SIZE)
-
-    def grid_seconds(self) -> tuple[float, ...]:
-        """The true time of each grid, which is that of its first frame; seconds of the video."""
-        return self.seconds[::TEMPORAL_PATCH_SIZE]
-
-
-def even_frame_count(frames: int) -> int:
-    """`frames` rounded to whole temporal grids, as the model's own sampler does; at least one grid."""
-    return max(1, round(frames / TEMPORAL_PATCH_SIZE)) * TEMPORAL_PATCH_SIZE
+    def grid_seconds(self, frames_per_grid: int) -> tuple[float, ...]:
+        """The true time of each grid, which is that of its first frame; an odd last frame fills a grid of its own."""
+        return self.seconds[::frames_per_grid]
 
 
 def sampling_instants(first: float, last: float, frames: int) -> list[float]:

@@ -160,7 +160,7 @@ def test_times_are_read_in_every_usual_unit(text, start, end):
         # The colons of clocks and addresses part nothing.
         ("From 1 to 2, the clock says 12:30.", "the clock says 12:30", ""),
         ("From 1 to 2, see http://a.b", "see http://a.b", ""),
-        ("From 1 to 2, **goal**: _scored by `nine`_", "goal", "score_segments by nine"),
+        ("From 1 to 2, **goal**: _scored by `nine`_", "goal", "scored by nine"),
         ("From 1 to 2, 5 people", "5 people", ""),
         ("From 1 to 2,5 people", "5 people", ""),  # not 2.5: 1 has no decimal comma, and no unit follows
         ("A red square appears from 1 to 2 and moves.", "A red square appears", "and moves"),

@@ -170,7 +170,7 @@ def test_inspect_json_says_what_the_model_is_given(capsys: pytest.CaptureFixture
     [window] = report["windows"]
     assert code == 0
     assert list(report) == [
-        "video", "duration", "fps", "has_audio", "start_time", "windows", "system_prompt", "prompt",
+        "video", "duration", "fps", "has_audio", "start_time", "frames_per_grid", "windows", "system_prompt", "prompt",
     ]  # fmt: skip
     assert list(window) == [
         "start", "end", "frame_seconds", "second_per_grid", "grid_seconds", "audio_tokens", "video_tokens",

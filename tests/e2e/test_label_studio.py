@@ -84,9 +84,9 @@ def test_the_stored_predictions_are_what_the_command_line_predicts(
     studio: LabelStudio, project: Project, demo_model: OmniModel
 ):
     """Whatever the checkpoint is worth: nothing is lost or moved between it and Label Studio's database."""
-    pipeline = Pipeline(demo_model, project.config.options(PredictOptions()))
+    pipeline, options = Pipeline(demo_model), project.config.options(PredictOptions())
     for clip, stored in zip(project.clips, stored_segments(studio, project), strict=True):
-        predicted = [project.config.labeled(segment) for segment in pipeline.predict(clip).segments]
+        predicted = [project.config.labeled(segment) for segment in pipeline.predict(clip, options).segments]
         assert [segment.label for segment in stored] == [segment.label for segment in predicted]
         for ours, theirs in zip(predicted, stored, strict=True):
             assert theirs.start == pytest.approx(ours.start, abs=LABEL_FRAME)

@@ -135,6 +135,7 @@ def test_the_inspection_lists_every_grid_with_its_frames():
         "fps": 30.0,
         "has_audio": False,
         "prompt": "What?\nWhen?",
+        "frames_per_grid": 2,
         "windows": [window],
     }
     lines = views.inspection_table(report).splitlines()

@@ -3,25 +3,21 @@ from __future__ import annotations
 import pytest
 
 from omni_timeline.errors import RequestError
-from omni_timeline.model.prompts import DEFAULT_PROMPT, DEFAULT_SYSTEM, DEFAULT_USER, Prompt, with_labels
+from omni_timeline.model.prompts import DEFAULT_PROMPT, DEFAULT_USER, Prompt, with_labels
 
 
 def test_the_default_prompt_is_the_original_experiments_word_for_word():
-    assert Prompt() == DEFAULT_PROMPT == Prompt(user=DEFAULT_USER, system=DEFAULT_SYSTEM)
+    assert Prompt() == DEFAULT_PROMPT == Prompt(user=DEFAULT_USER, system=None)
     assert DEFAULT_USER == (
         "Could you detail events during different time segments? Format strictly:\n"
         "From xx to xx, event1.\nFrom xx to xx, event2.\n..."
-    )
-    assert DEFAULT_SYSTEM == (
-        "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
-        "visual inputs, as well as generating text and speech."
     )
 
 
 def test_labels_are_named_on_one_more_line_in_the_callers_order():
     prompt = with_labels(["red square", "low tone"])
     assert prompt.user == DEFAULT_USER + "\nUse only these labels: red square, low tone."
-    assert prompt.system == DEFAULT_SYSTEM
+    assert prompt.system is None
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_full_disk_is_a_warning(tmp_path: Path):
     """In a process of its own, which may write no file larger than 100 bytes."""
     program = (
         "import resource, sys; from pathlib import Path; from omni_timeline.pipeline.cache import PredictionCache\n"
-        "from omni_timeline.pipeline.options import Prediction\n"
+        "from omni_timeline.pipeline.prediction import Prediction\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "folder = Path(sys.argv[1]); cache = PredictionCache(folder, 10**6)\n"
         "cache.put('d1', Prediction(Path('a'), 1.0, (), 'v1', 'text'))\n"

@@ -41,10 +41,6 @@ def test_every_setting_that_changes_the_prediction_changes_the_version():
     assert PredictOptions().version("demo-1").startswith("demo-1-")
 
 
-def test_an_odd_number_of_frames_is_rounded_as_the_models_own_sampler_does():
-    assert PredictOptions(frames=49).version("x") == PredictOptions(frames=48).version("x")
-
-
 @pytest.mark.parametrize(
     "setting",
     [

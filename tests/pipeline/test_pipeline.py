@@ -13,10 +13,14 @@ from omni_timeline.errors import MediaError, OutOfMemoryError, RequestError
 from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import boundary_errors, event_f1
+from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
+from omni_timeline.model.qwen2_5_omni.inputs import true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.pipeline import Pipeline, Reading
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
+from omni_timeline.pipeline.reading import Reading, read_answer
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, draw_scene, write_video
 
@@ -36,9 +40,8 @@ def answer(text: str, *, complete: bool = True) -> Answer:
     )
 
 
-def clip_of(pipeline: Pipeline, path: Path) -> Clip:
-    [clip] = pipeline.clips(path)
-    return clip
+def read(clip: Clip, given: Answer, options: PredictOptions = RAW) -> Reading:
+    return read_answer(given, clip, options, Clock(options.remap, QWEN2_5_OMNI))
 
 
 def spans(prediction: Prediction | Reading) -> list[tuple[float, float]]:
@@ -62,46 +65,43 @@ def test_the_same_video_gives_the_same_prediction_again(demo_model: OmniModel, s
     assert pipeline.predict(sounding_video) == pipeline.predict(sounding_video)
 
 
-def test_the_answer_is_kept_word_for_word(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model, RAW)
-    prediction = pipeline.read(clip_of(pipeline, silent_video), answer("1. From 1.0 to 2.0, red square.\nGoodbye!"))
+def test_the_answer_is_kept_word_for_word(silent_video: Path):
+    prediction = read(load_clip(silent_video), answer("1. From 1.0 to 2.0, red square.\nGoodbye!"))
     assert prediction.text == "1. From 1.0 to 2.0, red square.\nGoodbye!"
     assert spans(prediction) == [(1.0, 2.0)]
 
 
-def test_of_a_window_the_times_are_those_of_the_whole_video(demo_model: OmniModel, silent_video: Path):
+def test_of_a_window_the_times_are_those_of_the_whole_video(silent_video: Path):
     # The model is never told where its window begins: its 1.0 is one second into the window.
     clip = load_clip(silent_video, start=3.0, end=6.0)
-    reading = Pipeline(demo_model, RAW).read(clip, answer("From 1.0 to 2.0, red square."))
+    reading = read(clip, answer("From 1.0 to 2.0, red square."))
     assert spans(reading) == [pytest.approx((clip.start + 1.0, clip.start + 2.0))]
 
 
-def test_nominal_times_are_left_as_they_are_and_clamped(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model, replace(RAW, remap="nominal"))
-    clip = clip_of(pipeline, silent_video)
-    assert spans(pipeline.read(clip, answer("From 2.0 to 20.0, red square."))) == [(2.0, clip.end)]
+def test_nominal_times_are_left_as_they_are_and_clamped(silent_video: Path):
+    clip = load_clip(silent_video)
+    nominal = replace(RAW, remap="nominal")
+    assert spans(read(clip, answer("From 2.0 to 20.0, red square."), nominal)) == [(2.0, clip.end)]
 
 
-def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(demo_model: OmniModel, silent_video: Path):
+def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(silent_video: Path):
     # 50 frames are 25 grids of one nominal second: what the model calls 12 s is half way through the frames.
-    pipeline = Pipeline(demo_model, replace(RAW, remap="rescale"))
-    clip = clip_of(pipeline, silent_video)
-    half = clip.times.second_per_grid * 12
+    clip = load_clip(silent_video)
+    half = true_second_per_grid(clip) * 12
     assert half == pytest.approx((clip.times.seconds[-1] - clip.times.seconds[0]) / 2, rel=0.03)
-    prediction = pipeline.read(clip, answer("From 12.0 to 30.0, red square."))
+    prediction = read(clip, answer("From 12.0 to 30.0, red square."), replace(RAW, remap="rescale"))
     assert spans(prediction) == [pytest.approx((half, clip.end))]
 
 
 def test_sound_cannot_be_rescaled(demo_model: OmniModel, sounding_video: Path):
     with pytest.raises(RequestError, match=r"sounding\.mp4 has sound"):
-        Pipeline(demo_model, PredictOptions(remap="rescale")).predict(sounding_video)
+        Pipeline(demo_model).predict(sounding_video, PredictOptions(remap="rescale"))
 
 
-def test_an_answer_that_was_cut_off_is_said_to_be(demo_model: OmniModel, silent_video: Path):
-    pipeline = Pipeline(demo_model, RAW)
-    clip = clip_of(pipeline, silent_video)
-    assert pipeline.read(clip, answer("From 1.0 to 2.0, red square.\n")).warnings == ()
-    cut = pipeline.read(clip, answer("From 1.0 to 2.0, red square.\nFrom 3", complete=False))
+def test_an_answer_that_was_cut_off_is_said_to_be(silent_video: Path):
+    clip = load_clip(silent_video)
+    assert read(clip, answer("From 1.0 to 2.0, red square.\n")).warnings == ()
+    cut = read(clip, answer("From 1.0 to 2.0, red square.\nFrom 3", complete=False))
     assert spans(cut) == [(1.0, 2.0)]
     assert cut.warnings[-1].startswith("the answer was cut off")
 
@@ -116,9 +116,9 @@ def test_one_bad_video_does_not_cost_the_others(demo_model: OmniModel, silent_vi
     assert first == third
 
 
-def test_frames_of_a_size_that_cannot_be_are_refused(demo_model: OmniModel):
+def test_frames_of_a_size_that_cannot_be_are_refused(demo_model: OmniModel, silent_video: Path):
     with pytest.raises(RequestError):
-        Pipeline(demo_model, PredictOptions(max_pixels=1))
+        Pipeline(demo_model).predict(silent_video, PredictOptions(max_pixels=1))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_long_video_is_seen_in_windows_and_told_of_in_its_own_seconds(
 ):
     path, events = long_video
     steps: list[Progress] = []
-    prediction = Pipeline(demo_model, PredictOptions(window_seconds=40, labels=LABELS)).predict(path, steps.append)
+    prediction = Pipeline(demo_model).predict(path, PredictOptions(window_seconds=40, labels=LABELS), steps.append)
     assert event_f1(events, prediction.segments).f1 >= 0.8
     assert prediction.duration == pytest.approx(100.0, abs=0.2)
     assert [(step.stage, step.total) for step in steps] == [("windows", 3)] * len(steps)
@@ -143,17 +143,17 @@ def test_a_long_video_is_seen_in_windows_and_told_of_in_its_own_seconds(
 def test_refining_moves_edges_and_nothing_else(demo_model: OmniModel, long_video: tuple[Path, tuple[Segment, ...]]):
     path, events = long_video
     options = PredictOptions(window_seconds=40, labels=LABELS)
-    once, twice = (Pipeline(demo_model, asked).predict(path) for asked in (options, replace(options, refine=True)))
+    once, twice = (Pipeline(demo_model).predict(path, asked) for asked in (options, replace(options, refine=True)))
     assert [segment.label for segment in twice.segments] == [segment.label for segment in once.segments]
     errors = [np.median(boundary_errors(events, found.segments)) for found in (once, twice)]
     assert errors[1] < errors[0]
 
 
 def test_segments_below_the_threshold_are_left_out(demo_model: OmniModel, sounding_video: Path):
-    everything = Pipeline(demo_model, PredictOptions()).predict(sounding_video).segments
+    everything = Pipeline(demo_model).predict(sounding_video, PredictOptions()).segments
     assert everything
     scores = sorted(segment.score or 0.0 for segment in everything)
-    kept = Pipeline(demo_model, PredictOptions(score_threshold=scores[-1])).predict(sounding_video).segments
+    kept = Pipeline(demo_model).predict(sounding_video, PredictOptions(score_threshold=scores[-1])).segments
     assert [segment.score for segment in kept] == [scores[-1]]
 
 
@@ -161,7 +161,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, 
     """The model here has room for one clip at a time, as a small GPU has."""
     path, _ = long_video
     options = PredictOptions(window_seconds=40, labels=LABELS)
-    expected = Pipeline(demo_model, options).predict(path)
+    expected = Pipeline(demo_model).predict(path, options)
     roomy = OmniModel.generate
 
     def generate(self: OmniModel, inputs: Any, **options: Any) -> list[Answer]:
@@ -170,7 +170,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(demo_model: OmniModel, 
         return roomy(self, inputs, **options)
 
     monkeypatch.setattr(OmniModel, "generate", generate)
-    assert [s.label for s in Pipeline(demo_model, options).predict(path).segments] == [
+    assert [s.label for s in Pipeline(demo_model).predict(path, options).segments] == [
         s.label for s in expected.segments
     ]
 
@@ -185,10 +185,11 @@ def test_a_clip_that_does_not_fit_into_memory_is_shown_in_smaller_frames(demo_mo
         return roomy(self, inputs, **options)
 
     monkeypatch.setattr(OmniModel, "generate", generate)
-    prediction = Pipeline(demo_model, PredictOptions(max_pixels=6 * 784)).predict(silent_video)
+    prediction = Pipeline(demo_model).predict(silent_video, PredictOptions(max_pixels=6 * 784))
     assert prediction.model_version == PredictOptions(max_pixels=6 * 784).version(demo_model.version)
     assert sizes[1] < sizes[0]
     assert any("do not fit into memory" in warning for warning in prediction.warnings)
+    assert prediction.is_degraded
 
 
 def test_inspect_shows_where_the_models_own_clock_puts_the_frames(demo_model: OmniModel, sounding_video: Path):
@@ -205,7 +206,7 @@ def test_inspect_shows_where_the_models_own_clock_puts_the_frames(demo_model: Om
 
 
 def test_inspect_of_nominal_time_shows_what_goes_wrong(demo_model: OmniModel, silent_video: Path):
-    [window] = Pipeline(demo_model, PredictOptions(remap="nominal")).inspect(silent_video)["windows"]
+    [window] = Pipeline(demo_model).inspect(silent_video, PredictOptions(remap="nominal"))["windows"]
     assert window["second_per_grid"] == 1.0
     assert window["grid_seconds"] == [float(second) for second in range(25)]  # of a video of 8 s
     assert window["audio_tokens"] == 0

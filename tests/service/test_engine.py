@@ -44,7 +44,7 @@ def test_it_predicts_what_the_pipeline_does(engine: Engine, demo_model: OmniMode
     assert engine.wait(LOADING)
     options, steps = PredictOptions(labels=LABELS), list[Progress]()
     found = engine.predict(sounding_video, options, steps.append)
-    expected = Pipeline(demo_model, options).predict(sounding_video)
+    expected = Pipeline(demo_model).predict(sounding_video, options)
     assert [(s.start, s.end, s.label) for s in found.segments] == [(s.start, s.end, s.label) for s in expected.segments]
     assert found.model_version == options.version(engine.checkpoint_version or "") == expected.model_version
     assert set(found.seconds) == {"decode", "inputs", "generate", "read"}

@@ -18,8 +18,9 @@ import pytest
 from omni_timeline.errors import DeliveryError, DeliveryKind, MediaError, RetryableError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.request import TaskRequest
-from omni_timeline.label_studio.tasks import Report, TaskPrediction
+from omni_timeline.label_studio.tasks import TaskPrediction
 from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.prediction import OnProgress
 from omni_timeline.service import jobs as jobs_module
 from omni_timeline.service.jobs import Jobs
 from omni_timeline.service.journal import Failed, Journal, Owed
@@ -104,7 +105,7 @@ class Predicting:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def __call__(self, asked: TaskRequest, report: Report) -> TaskPrediction:
+    def __call__(self, asked: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
         self.asked.append(asked.task)
         self.gate.wait(PATIENCE)
         time.sleep(self.seconds)

@@ -80,9 +80,9 @@ def test_each_task_gets_its_prediction_and_one_without_a_video_costs_the_others_
     first, gone, second = answer.json["results"]
     assert gone == []
     config = LabelConfig.from_xml(XML)
-    pipeline = Pipeline(demo_model, config.options(PredictOptions()))
+    pipeline, options = Pipeline(demo_model), config.options(PredictOptions())
     for entry, sample in zip((first, second), samples, strict=False):
-        found = pipeline.predict(sample)
+        found = pipeline.predict(sample, options)
         assert entry["model_version"] == version
         assert entry["result"] == config.to_result(found.segments, duration=found.duration, task_data={})
         assert entry["result"]

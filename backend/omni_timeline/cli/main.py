@@ -268,12 +268,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     _make_room(arguments.timeline, ".png")
     _make_room(arguments.view, ".html")
     with _output(arguments) as write:
-        pipeline = _pipeline(arguments, config)
+        pipeline, options = _pipeline(arguments, config)
 
         predictions, objects = [], []
         if arguments.format == "csv":
             write(None, formats.csv_header())
-        for result in _with_progress(pipeline, arguments.videos):
+        for result in _with_progress(pipeline, options, arguments.videos):
             if isinstance(result, Failure):
                 reason = str(result.error)
                 _complain(reason if result.path.name in reason else f"{result.path}: {reason}")
@@ -392,12 +392,12 @@ def _write_page(
 def _inspect(arguments: argparse.Namespace) -> int:
     _make_room(arguments.sheet, ".png")
     _make_room(arguments.audio, ".wav")
-    pipeline = _pipeline(arguments)
+    pipeline, options = _pipeline(arguments)
 
     from omni_timeline.export import drawings as views
     from omni_timeline.timebase import SAMPLE_RATE
 
-    clips = list(pipeline.clips(arguments.video))
+    clips = list(pipeline.clips(arguments.video, options))
     if arguments.audio and clips[0].audio is None:
         raise MediaError(f"{arguments.video} has no sound to write to {arguments.audio}")
     for number, clip in enumerate(clips, 1):
@@ -408,7 +408,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
             soundfile.write(_numbered(arguments.audio, number, clips), clip.audio, SAMPLE_RATE, subtype="FLOAT")
         if arguments.sheet:
             views.contact_sheet(clip).save(_numbered(arguments.sheet, number, clips))
-    report = pipeline.inspect(arguments.video)
+    report = pipeline.inspect(arguments.video, options)
     print(json.dumps(report) if arguments.json else views.inspection_table(report))
     for warning in dict.fromkeys(warning for clip in clips for warning in clip.warnings):
         print(f"omni-timeline: warning: {warning}", file=sys.stderr)
@@ -431,7 +431,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) -> Pipeline:
+def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) -> tuple[Pipeline, PredictOptions]:
     from omni_timeline.model.prompts import Prompt
 
     options = PredictOptions(
@@ -447,11 +447,11 @@ def _pipeline(arguments: argparse.Namespace, config: LabelConfig | None = None) 
     )
     options = config.options(options) if config else options
 
-    from omni_timeline.model.qwen2_5_omni.model import OmniModel
+    from omni_timeline.model.checkpoint import Checkpoint
     from omni_timeline.pipeline.pipeline import Pipeline
 
-    model = OmniModel.load(arguments.model or "demo", hub=arguments.hub or "huggingface", device=arguments.device)
-    return Pipeline(model, options)
+    checkpoint = Checkpoint.find(arguments.model or "demo", arguments.hub or "huggingface")
+    return Pipeline(checkpoint.family.load(checkpoint, device=arguments.device)), options
 
 
 def _label_config(arguments: argparse.Namespace) -> LabelConfig | None:
@@ -500,7 +500,9 @@ def _make_room(file: Path | None, suffix: str) -> None:
         raise RequestError(f"cannot write {file}: {error.strerror}") from error
 
 
-def _with_progress(pipeline: Pipeline, videos: Sequence[Path]) -> Iterator[Prediction | Failure]:
+def _with_progress(
+    pipeline: Pipeline, options: PredictOptions, videos: Sequence[Path]
+) -> Iterator[Prediction | Failure]:
     """The results as they come; the one that is waited for, and how far it is, on stderr if that is a terminal."""
     watched = sys.stderr.isatty()
     number, video = 0, Path()
@@ -510,7 +512,7 @@ def _with_progress(pipeline: Pipeline, videos: Sequence[Path]) -> Iterator[Predi
             windows = f"{progress.stage} {progress.done}/{progress.total} " if progress and progress.total > 1 else ""
             print(f"\r\x1b[K[{number}/{len(videos)}] {video} {windows}...", end="", file=sys.stderr, flush=True)
 
-    results = pipeline.predict_all(videos, show)
+    results = pipeline.predict_all(videos, options, show)
     for number, video in enumerate(videos, start=1):  # noqa: B007  # `show` names them
         show()
         result = next(results)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw, ImageFont
 
 from omni_timeline.metrics import boundary_errors, event_f1, match
-from omni_timeline.timebase import TEMPORAL_PATCH_SIZE
 
 if TYPE_CHECKING:
     from omni_timeline.media.clip import Clip
@@ -73,6 +72,7 @@ def inspection_table(report: Mapping[str, Any]) -> str:
     sound = "with sound" if report["has_audio"] else "no sound"
     lines = [f"{report['video']}  {clock(report['duration'])} s  {report['fps']:.3f} frames a second  {sound}"]
     lines.append(f"  asked: {' / '.join(report['prompt'].splitlines())}")
+    size = report["frames_per_grid"]
     for window in report["windows"]:
         frames, grids = window["frame_seconds"], window["grid_seconds"]
         lines.append(
@@ -82,7 +82,7 @@ def inspection_table(report: Mapping[str, Any]) -> str:
         )
         rows = [["grid", "frames at", "the model's clock"]]
         for index, second in enumerate(grids):
-            pair = frames[index * TEMPORAL_PATCH_SIZE : (index + 1) * TEMPORAL_PATCH_SIZE]
+            pair = frames[index * size : (index + 1) * size]
             rows.append([str(index), " ".join(f"{frame:.3f}" for frame in pair), f"{second:.3f}"])
         lines += _aligned(rows)
     return "\n".join(lines)

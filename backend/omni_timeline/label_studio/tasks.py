@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,11 +27,9 @@ from omni_timeline.label_studio.files import Fetcher
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Prediction, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 
 log = logging.getLogger(__name__)
-
-Report = Callable[[str], None]  # told in a few words how far it is
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,7 @@ class Model(Protocol):
     def wait_for_version(self, seconds: float) -> str | None:
         """The checkpoint's version, if it is known within so many seconds."""
 
-    def predict(
-        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
-    ) -> Prediction:
+    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
         """The segments of one video."""
 
     def close(self) -> None:
@@ -89,7 +85,7 @@ class Predictor:
         self._fetcher = fetcher
         self._cache = cache
 
-    def __call__(self, asked: TaskRequest, report: Report) -> TaskPrediction:
+    def __call__(self, asked: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
         """The prediction of a task.
 
         Raises:
@@ -100,7 +96,7 @@ class Predictor:
         if not isinstance(url, str):
             raise RequestError(f"its data has no text {asked.config.video_field!r}, which the labeling config shows.")
         try:
-            return self._predicted(url, asked, report)
+            return self._predicted(url, asked, on_progress)
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
         except ModelError as error:
@@ -108,8 +104,8 @@ class Predictor:
                 raise
             raise RetryableError(str(error)) from error
 
-    def _predicted(self, url: str, asked: TaskRequest, report: Report) -> TaskPrediction:
-        report("fetching the video")
+    def _predicted(self, url: str, asked: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
+        on_progress(Progress("fetching the video"))
         began = time.monotonic()
         path = self._fetcher.local_path(url, task_id=asked.task)
         fetch_seconds = time.monotonic() - began
@@ -123,14 +119,15 @@ class Predictor:
         kept = self._cache.get(digest, asked.version, path)
         if kept is not None:
             return TaskPrediction(_entry(kept, asked), True, {"fetch": fetch_seconds}, {})
-        report("waiting for the model")
+        on_progress(Progress("waiting for the model"))
         try:
-            found = self._model.predict(path, asked.options, lambda progress: report(_words(progress)))
+            found = self._model.predict(path, asked.options, on_progress)
         except MediaError as error:  # it names the file; a person knows the video by another name
             raise MediaError(str(error).replace(path.name, _name(url))) from error
         if found.model_version != asked.version:
             raise RetryableError("The checkpoint was changed meanwhile; the task is asked for again.")
-        self._cache.put(digest, found)
+        if not found.is_degraded:
+            self._cache.put(digest, found)
         return TaskPrediction(_entry(found, asked), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
 
     def _digest(self, path: Path) -> str:
@@ -159,7 +156,3 @@ def _name(url: str) -> str:
     except ValueError:
         return url
     return (parse_qs(parts.query).get("d", [""])[0] or parts.path).rstrip("/").rpartition("/")[2] or url
-
-
-def _words(progress: Progress) -> str:
-    return f"{progress.stage} {progress.done} of {progress.total}"

@@ -25,7 +25,7 @@ from omni_timeline.media.container import open_media, packets_of
 from omni_timeline.media.frames import FrameIndex, FrameLostError, index_by_decoding, index_by_demuxing, read_frames
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.sound import read_sound
-from omni_timeline.timebase import FrameTimes, even_frame_count, sampling_instants
+from omni_timeline.timebase import FrameTimes, sampling_instants
 
 Resize = Callable[[int, int], tuple[int, int]]
 
@@ -92,7 +92,7 @@ class Video:
         """Frames spread evenly in time over a window of the video, and the window's sound.
 
         Args:
-            frames: how many frames, rounded to whole temporal grids; fewer when the window has fewer.
+            frames: how many frames; fewer when the window has fewer.
             start: seconds of the video; frames shown from here on belong to the window.
             end: seconds of the video; frames shown before belong to the window. The end of the video when None or
                 later.
@@ -192,7 +192,7 @@ def _choose(seconds: NDArray[np.float64], inside: range, frames: int) -> list[in
     if not inside:
         return [inside.start - 1]
     shown = seconds[inside.start : inside.stop]
-    count = min(even_frame_count(frames), len(shown))
+    count = min(frames, len(shown))
     instants = np.array(sampling_instants(float(shown[0]), float(shown[-1]), count))
     after = np.clip(np.searchsorted(shown, instants), 1, max(1, len(shown) - 1))
     before = after - 1

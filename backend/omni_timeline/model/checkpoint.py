@@ -1,6 +1,6 @@
-"""Where a checkpoint's files lie, and which version of it they are.
+"""Where a checkpoint's files lie, of which family it is, and which version of it they are.
 
-Knows folders, hubs and the files of a Qwen2.5-Omni checkpoint. Knows nothing of torch: the version is there long before
+Knows folders, hubs and the files of a checkpoint. Knows nothing of torch: the version is there long before
 the weights are loaded.
 """
 
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Self
 
 from omni_timeline.errors import ModelError, first_line
+from omni_timeline.model.family import ModelFamily
+from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
 WAY_OUT = "`--model demo` works without a download."
 
 CHECKPOINT_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
-MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")  # a full checkpoint's config.json, and a thinker's
+FAMILIES: tuple[ModelFamily, ...] = (QWEN2_5_OMNI,)
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, nobody should wait for minutes
 
@@ -30,17 +32,19 @@ HASHED_BLOCKS = 256  # of each file: 16 MiB are read whole, of larger ones an ev
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of a Qwen2.5-Omni checkpoint on this machine.
+    """The files of a checkpoint on this machine.
 
     Attributes:
         name: as it was asked for: "demo", a folder or a hub id.
         folder: where they lie.
         version: its name and a hash that changes with its files, such as "demo-1a2b3c4d".
+        family: which family of models it is of.
     """
 
     name: str
     folder: Path
     version: str
+    family: ModelFamily
 
     @classmethod
     def find(cls, name: str = DEMO, hub: str = "huggingface") -> Self:
@@ -51,12 +55,12 @@ class Checkpoint:
             hub: huggingface or modelscope.
 
         Raises:
-            ModelError: there is none, or it is not Qwen2.5-Omni's.
+            ModelError: there is none, or it is of no family that is known here.
         """
         folder = _folder(name, hub)
-        _check_type(folder, name)
+        family = _family(folder, name)
         basename = DEMO if name == DEMO else (name.rsplit("/", 1)[-1] if HUB_ID.fullmatch(name) else folder.name)
-        return cls(name, folder, f"{basename}-{_content_hash(folder)}")
+        return cls(name, folder, f"{basename}-{_content_hash(folder)}", family)
 
     @property
     def is_demo(self) -> bool:
@@ -113,8 +117,8 @@ def _cannot_fetch(name: str, hub: str, error: Exception) -> str:
     )
 
 
-def _check_type(folder: Path, name: str) -> None:
-    """Says what a folder that is no Qwen2.5-Omni checkpoint is instead."""
+def _family(folder: Path, name: str) -> ModelFamily:
+    """The family whose checkpoint a folder holds."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -122,8 +126,11 @@ def _check_type(folder: Path, name: str) -> None:
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} is not a checkpoint: its config.json cannot be read. {WAY_OUT}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in MODEL_TYPES:
-        raise ModelError(f"{name} is a {kind or 'nameless'} checkpoint, and only Qwen2.5-Omni is understood. {WAY_OUT}")
+    for family in FAMILIES:
+        if kind in family.model_types:
+            return family
+    known = " and ".join(family.name for family in FAMILIES)
+    raise ModelError(f"{name} is a {kind or 'nameless'} checkpoint, and only {known} can be loaded. {WAY_OUT}")
 
 
 def _content_hash(folder: Path) -> str:

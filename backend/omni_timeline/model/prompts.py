@@ -12,11 +12,6 @@ from pathlib import Path
 
 from omni_timeline.errors import RequestError
 
-# Qwen2.5-Omni's own system prompt: with any other one the processor warns, and the released weights answer worse.
-DEFAULT_SYSTEM = (
-    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
-    "visual inputs, as well as generating text and speech."
-)
 DEFAULT_USER = (
     "Could you detail events during different time segments? Format strictly:\n"
     "From xx to xx, event1.\n"
@@ -29,12 +24,16 @@ DEFAULT_USER = (
 class Prompt:
     """What the user and the system say to the model beside the clip.
 
+    Attributes:
+        user: the instruction.
+        system: the words before it; "" for none, None for those that the model's family was trained with.
+
     Raises:
         RequestError: there are no words for the user to say.
     """
 
     user: str = DEFAULT_USER
-    system: str = DEFAULT_SYSTEM
+    system: str | None = None
 
     def __post_init__(self) -> None:
         if not self.user.strip():
@@ -42,7 +41,7 @@ class Prompt:
 
     @classmethod
     def from_file(cls, path: Path) -> Prompt:
-        """The user's words from a UTF-8 text file, without the blank space around them; the default system prompt.
+        """The user's words from a UTF-8 text file, without the blank space around them; the family's own system prompt.
 
         Raises:
             RequestError: the file cannot be read, is not text, or has no words in it.

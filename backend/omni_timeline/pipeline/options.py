@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from omni_timeline.errors import RequestError
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
-from omni_timeline.timebase import even_frame_count
 
 Remap = Literal["real", "nominal", "rescale"]
 
@@ -92,5 +91,5 @@ class PredictOptions:
 
     def version(self, checkpoint_version: str) -> str:
         """Names a checkpoint asked in this way: the same version predicts the same."""
-        settings = json.dumps(asdict(replace(self, frames=even_frame_count(self.frames))), sort_keys=True).encode()
+        settings = json.dumps(asdict(self), sort_keys=True).encode()
         return f"{checkpoint_version}-{hashlib.sha256(settings).hexdigest()[:6]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ class Prediction:
         warnings: one sentence for each thing in the file or in the answer that is not as it should be.
         lines: what became of lines that were not as they should be, by reason.
         seconds: how long each stage took.
+        is_degraded: it was made with less than was asked for, since memory ran out: it is delivered, and not kept.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    is_degraded: bool = False
 
     def to_json(self) -> str:
         """All of it, but where the video was."""
@@ -68,8 +70,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a video is: `done` of `total` windows, in the stage that is named."""
+    """How far a video is: `done` of `total` in the stage that is named; a total of 0 where nothing is counted."""
 
     stage: str
-    done: int
-    total: int
+    done: int = 0
+    total: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.done} of {self.total}" if self.total else self.stage
+
+
+OnProgress = Callable[[Progress], None]

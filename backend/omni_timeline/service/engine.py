@@ -3,7 +3,7 @@
     this process                              engine process
     Engine  --- what to load ---------------> imports torch, finds the checkpoint, loads it
             <-- checkpoint's version, then "ready" with a description, or why not
-            --- a path and a PredictOptions ---------> Pipeline(model, options).predict(path)
+            --- a path and PredictOptions ----> Pipeline.predict(path, options)
             <-- Progress ..., then a Prediction or why there is none
 
 Importing torch holds Python's lock for seconds, generation takes all cores, and memory may run out: none of that is
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,7 +30,7 @@ from omni_timeline import processes
 from omni_timeline.errors import ModelError, OmniTimelineError
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Prediction, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 
 ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by an error
 LOADING_ATTEMPTS = 3  # in a row without a model
@@ -117,9 +116,7 @@ class Engine:
                 raise self._error
             return self._state == "ready"
 
-    def predict(
-        self, path: Path, options: PredictOptions, watch: Callable[[Progress], None] | None = None
-    ) -> Prediction:
+    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
         """The segments of one video; waits for the model, and for its turn.
 
         Raises:
@@ -135,8 +132,8 @@ class Engine:
                 try:
                     connection.send((path, options))
                     while isinstance(answer := connection.recv(), Progress):
-                        if watch:
-                            watch(answer)
+                        if on_progress:
+                            on_progress(answer)
                 except (EOFError, OSError):
                     log.error("The model's process ended while it had %s", path.name)
                     self._lost(connection)
@@ -257,10 +254,9 @@ def _loaded(connection: Connection, load: Load) -> Any:
     from omni_timeline.model.checkpoint import Checkpoint
 
     try:
-        connection.send(("version", Checkpoint.find(load.name, load.hub).version))
-        from omni_timeline.model.qwen2_5_omni.model import OmniModel
-
-        model = OmniModel.load(load.name, hub=load.hub, device=load.device, dtype=load.dtype)
+        checkpoint = Checkpoint.find(load.name, load.hub)
+        connection.send(("version", checkpoint.version))
+        model = checkpoint.family.load(checkpoint, device=load.device, dtype=load.dtype)
     except OmniTimelineError as error:
         connection.send(("failed", error))
         return None
@@ -273,10 +269,11 @@ def _answer(connection: Connection, model: Any, load: Load) -> None:
     from omni_timeline.pipeline.pipeline import Pipeline
 
     with Decoder(load.limits) as decoder:
+        pipeline = Pipeline(model, decoder)
         while True:
             path, options = connection.recv()
             try:
-                connection.send(Pipeline(model, options, decoder).predict(path, connection.send))
+                connection.send(pipeline.predict(path, options, connection.send))
             except OmniTimelineError as error:
                 connection.send(error)
             except Exception as error:  # a mistake of ours at one video must not cost the others theirs

@@ -25,7 +25,8 @@ from typing import Any, Literal, Protocol
 
 from omni_timeline.errors import DeliveryError, OmniTimelineError, RetryableError
 from omni_timeline.label_studio.request import TaskRequest
-from omni_timeline.label_studio.tasks import Report, TaskPrediction
+from omni_timeline.label_studio.tasks import TaskPrediction
+from omni_timeline.pipeline.prediction import OnProgress, Progress
 from omni_timeline.service.journal import Failed, Journal, Owed
 from omni_timeline.service.prometheus import Metrics
 
@@ -116,7 +117,7 @@ class Jobs:
 
     def __init__(
         self,
-        predict: Callable[[TaskRequest, Report], TaskPrediction],
+        predict: Callable[[TaskRequest, OnProgress], TaskPrediction],
         journal: Journal,
         api: Api | None,
         measures: Metrics,
@@ -344,12 +345,12 @@ class Jobs:
         if key is not None:
             self._journal.begin(*key)
 
-        def report(stage: str) -> None:
-            job.stage = stage
+        def note(progress: Progress) -> None:
+            job.stage = str(progress)
 
         entry, sentence, state = None, "", "failed"
         try:
-            found = self._predict(asked, report)
+            found = self._predict(asked, note)
             self._measures.count(found)
             entry, state = found.entry, "done"
         except RetryableError as error:

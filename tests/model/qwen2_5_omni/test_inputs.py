@@ -22,7 +22,8 @@ from omni_timeline.errors import MediaError, ModelError, RequestError
 from omni_timeline.media.clip import Clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import Prompt
-from omni_timeline.model.qwen2_5_omni.inputs import DEFAULT_MAX_PIXELS, RealTimeInputs, keep_grids_whole
+from omni_timeline.model.qwen2_5_omni.family import DEFAULT_MAX_PIXELS, FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, keep_grids_whole, true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.timebase import FrameTimes
 
@@ -200,7 +201,7 @@ class TestTheSameAsTheProcessor:
     def test_the_nominal_clock_is_the_processors_own(self, processor: Any, model: Any, stock: Any) -> None:
         """What the comparison in docs/remap.md calls nominal is what everybody gets who does not say otherwise."""
         clip = make_clip(10, sound=True)
-        ours = RealTimeInputs(processor, model, second_per_grid="nominal").build([clip])
+        ours = RealTimeInputs(processor, model).build([clip], second_per_grid=[NOMINAL_SECOND_PER_GRID])
         theirs = stock_inputs(processor, clip, **demo_size(processor))
         assert ours["input_ids"].equal(theirs["input_ids"])
         assert ours["video_second_per_grid"].tolist() == theirs["video_second_per_grid"].tolist() == [1.0]
@@ -218,9 +219,9 @@ class TestTraps:
         self, processor: Any, model: Any, real: RealTimeInputs
     ) -> None:
         clip = make_clip(60, sound=False)
-        nominal = Laid(model, RealTimeInputs(processor, model, second_per_grid="nominal").build([clip]))
+        nominal = Laid(model, RealTimeInputs(processor, model).build([clip], second_per_grid=[NOMINAL_SECOND_PER_GRID]))
         assert nominal.grid_tokens[-1, 0] == 24.0
-        assert clip.times.grid_seconds()[-1] == pytest.approx(58.73, abs=0.02)
+        assert clip.times.grid_seconds(FRAMES_PER_GRID)[-1] == pytest.approx(58.73, abs=0.02)
         assert Laid(model, real.build([clip])).grid_tokens[-1, 0] == pytest.approx(58.73, abs=STEP)
 
     def test_a_sampler_of_ones_own_is_not_asked_and_when_it_is_the_clock_does_not_follow(self, processor: Any) -> None:
@@ -300,7 +301,7 @@ class TestTraps:
         """The processor has laid the tokens out for 2 fps by then."""
         clip = make_clip(40, sound=True)
         inputs = stock_inputs(processor, clip, **demo_size(processor))
-        inputs["video_second_per_grid"] = torch.tensor([clip.times.second_per_grid])
+        inputs["video_second_per_grid"] = torch.tensor([true_second_per_grid(clip)])
         wrong = np.abs(Laid(stock, inputs).audio_seconds - STEP * np.arange(1000)) > STEP / 2
         assert wrong.mean() > 0.8
 
@@ -429,8 +430,3 @@ def test_another_kind_of_model_is_refused(processor: Any) -> None:
 
     with pytest.raises(ModelError, match=r"made for Qwen2\.5-Omni, and this is a Llama"):
         RealTimeInputs(processor, Llama())
-
-
-def test_an_unknown_clock_is_refused(processor: Any, model: Any) -> None:
-    with pytest.raises(RequestError, match="'real' or 'nominal'"):
-        RealTimeInputs(processor, model, second_per_grid="rescale")  # type: ignore[arg-type]

@@ -374,10 +374,10 @@ class TestAnswers:
             assert list(pool.map(lambda batch: tiny.generate(batch, max_new_tokens=4), batches)) == alone
 
     @pytest.mark.parametrize("sound", [False, True], ids=["silent", "sounding"])
-    def test_token_times_are_those_of_get_rope_index(self, tiny: OmniModel, sound: bool) -> None:
+    def test_reported_token_times_are_those_of_get_rope_index(self, tiny: OmniModel, sound: bool) -> None:
         real = RealTimeInputs(tiny.processor, tiny.model)
         batch = real.build([make_clip(60, sound=sound), make_clip(3, 5, sound=sound)])
-        for row, times in enumerate(tiny.token_times(batch)):
+        for row, times in enumerate(tiny.token_reports(batch)):
             laid = Laid(tiny.model, batch, row)
             assert times.grid_seconds == tuple(laid.grid_tokens[:, 0])
             assert times.audio_seconds == tuple(laid.audio_seconds)

@@ -56,7 +56,7 @@ def test_times_are_right_on_the_gpu_after_the_usual_scripts_cast(gpu: OmniModel)
         moved = real.build([clip]).to(gpu.model.device).to(gpu.model.dtype)
         assert moved["video_second_per_grid"].dtype == torch.float32
         assert {value.device.type for value in moved.values() if torch.is_tensor(value)} == {"cuda"}
-        assert gpu.token_times(moved) == gpu.token_times(real.build([clip]))
+        assert gpu.token_reports(moved) == gpu.token_reports(real.build([clip]))
         on_cpu = {key: value.cpu() if torch.is_tensor(value) else value for key, value in moved.items()}
         Laid(gpu.model, on_cpu).check(clip, 1 / 60)
         assert gpu.generate(moved, max_new_tokens=2)

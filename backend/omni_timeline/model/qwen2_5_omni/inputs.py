@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,18 @@ from transformers import BatchFeature
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
 
 from omni_timeline.errors import MediaError, ModelError, RequestError
+from omni_timeline.media.clip import Clip
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt
-from omni_timeline.timebase import NOMINAL_SECOND_PER_GRID, POSITIONS_PER_SECOND, SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from omni_timeline.media.clip import Clip
-
-PIXELS_PER_TOKEN = 28 * 28  # one token of a grid: 2 × 2 patches of 14 × 14 pixels
-DEFAULT_MAX_PIXELS = 256 * PIXELS_PER_TOKEN  # a 16:9 frame becomes 252 tokens, 50 frames 6,300 of the 32,768 there are
-SAMPLES_PER_TOKEN = SAMPLE_RATE // POSITIONS_PER_SECOND  # 640: an audio token hears 40 ms
+from omni_timeline.model.qwen2_5_omni.family import (
+    DEFAULT_MAX_PIXELS,
+    FRAMES_PER_GRID,
+    NOMINAL_SECOND_PER_GRID,
+    PIXELS_PER_TOKEN,
+    POSITIONS_PER_SECOND,
+    SAMPLES_PER_TOKEN,
+    SYSTEM_PROMPT,
+)
+from omni_timeline.timebase import SAMPLE_RATE
 
 
 class ClipInputs(BatchFeature):  # type: ignore[misc]  # transformers is untyped here
@@ -61,8 +64,6 @@ class RealTimeInputs:
         min_pixels: smaller frames are enlarged to this; the checkpoint's own bound by default.
         max_pixels: larger frames are reduced to this; by default DEFAULT_MAX_PIXELS, or the checkpoint's own bound
             where that is lower.
-        second_per_grid: "real" is the clip's own time; "nominal" is what the stock processor assumes, 2 fps, and
-            is there to be compared with.
 
     Raises:
         RequestError: bounds that no frame can meet.
@@ -76,23 +77,16 @@ class RealTimeInputs:
         *,
         min_pixels: int | None = None,
         max_pixels: int | None = None,
-        second_per_grid: Literal["real", "nominal"] = "real",
     ) -> None:
         config: Any = getattr(model.config, "thinker_config", model.config)
         if not hasattr(config, "position_id_per_seconds"):
             raise ModelError(f"RealTimeInputs is made for Qwen2.5-Omni, and this is a {type(model).__name__}.")
-        if second_per_grid not in ("real", "nominal"):
-            raise RequestError(f"second_per_grid must be 'real' or 'nominal', got {second_per_grid!r}.")
         saved = processor.video_processor.size
         self._max_pixels = min(saved["longest_edge"], DEFAULT_MAX_PIXELS) if max_pixels is None else max_pixels
         self._min_pixels = min(saved["shortest_edge"], self._max_pixels) if min_pixels is None else min_pixels
-        if self._max_pixels < PIXELS_PER_TOKEN or not 0 < self._min_pixels <= self._max_pixels:
-            raise RequestError(
-                f"Frames of {self._min_pixels} to {self._max_pixels} pixels are not possible: "
-                f"max_pixels must be at least {PIXELS_PER_TOKEN} and no less than min_pixels."
-            )
+        _check_bounds(self._min_pixels, self._max_pixels)
         self._processor = processor
-        self._real = second_per_grid == "real"
+        self._side: int = processor.video_processor.patch_size * processor.video_processor.merge_size  # px of a token
         self._positions_per_second: int = config.position_id_per_seconds
         self._positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
         keep_grids_whole(model)
@@ -102,26 +96,35 @@ class RealTimeInputs:
         """The largest frame that the model sees, in pixels."""
         return self._max_pixels
 
-    def resize(self, height: int, width: int) -> tuple[int, int]:
+    def resize(self, height: int, width: int, max_pixels: int | None = None) -> tuple[int, int]:
         """The height and width, multiples of 28, that the model sees a frame of this size in. For `load_clip`.
 
+        Args:
+            height: pixels down.
+            width: pixels across.
+            max_pixels: the largest frame in place of this object's own.
+
         Raises:
+            RequestError: a bound that no frame can meet.
             MediaError: one side is more than 200 times the other.
         """
-        video_processor = self._processor.video_processor
+        largest = self._max_pixels if max_pixels is None else max_pixels
+        smallest = min(self._min_pixels, largest)
+        _check_bounds(smallest, largest)
         try:
             size: tuple[int, int] = smart_resize(
-                height,
-                width,
-                factor=video_processor.patch_size * video_processor.merge_size,
-                min_pixels=self._min_pixels,
-                max_pixels=self._max_pixels,
+                height, width, factor=self._side, min_pixels=smallest, max_pixels=largest
             )
         except ValueError as error:
             raise MediaError(f"A picture of {width} × {height} pixels is too narrow for the model.") from error
         return size
 
-    def build(self, clips: Sequence[Clip], prompt: Prompt | str = DEFAULT_PROMPT) -> ClipInputs:
+    def build(
+        self,
+        clips: Sequence[Clip],
+        prompt: Prompt | str = DEFAULT_PROMPT,
+        second_per_grid: Sequence[float] | None = None,
+    ) -> ClipInputs:
         """The inputs of a batch: one row a clip, padded on the left; time 0 of a row is the first frame of its clip.
 
         `use_audio_in_video` is among them, so that `model.generate(**inputs)` is always told. Left out, all positions
@@ -130,6 +133,7 @@ class RealTimeInputs:
         Args:
             clips: any durations and sizes, either all with sound or all without.
             prompt: asked of every clip; a string is what the user says.
+            second_per_grid: what the model is told of each clip in place of its true seconds from grid to grid.
 
         Raises:
             RequestError: no clips, clips with sound among clips without, or a prompt with the model's control tokens.
@@ -142,15 +146,15 @@ class RealTimeInputs:
 
         videos = [self._pictures(clip) for clip in clips]
         grids = torch.cat([video["video_grid_thw"] for video in videos])
-        seconds = [clip.times.second_per_grid if self._real else NOMINAL_SECOND_PER_GRID for clip in clips]
-        second_per_grid = torch.tensor(seconds, dtype=torch.float32)
+        seconds = list(map(true_second_per_grid, clips)) if second_per_grid is None else list(second_per_grid)
+        told = torch.tensor(seconds, dtype=torch.float32)
         sounds = self._sounds(clips) if sounding else {}
         heard = _audio_tokens(sounds["feature_attention_mask"].sum(-1)).tolist() if sounding else [None] * len(clips)
 
         before, after = self._words(Prompt(user=prompt) if isinstance(prompt, str) else prompt)
         rows = [
             torch.cat([before, self._layout(thw, second, tokens), after])
-            for thw, second, tokens in zip(grids, second_per_grid, heard, strict=True)
+            for thw, second, tokens in zip(grids, told, heard, strict=True)
         ]
         tokenizer = self._processor.tokenizer
         return ClipInputs(
@@ -159,15 +163,19 @@ class RealTimeInputs:
                 "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], True, 0, padding_side="left"),
                 "pixel_values_videos": torch.cat([video["pixel_values_videos"] for video in videos]),
                 "video_grid_thw": grids,
-                "video_second_per_grid": second_per_grid,
+                "video_second_per_grid": told,
                 "use_audio_in_video": sounding,
                 **sounds,
             }
         )
 
     def _pictures(self, clip: Clip) -> BatchFeature:
-        """The patches of a clip's frames. Frames already decoded at the model's size are not resized once more."""
-        fitting = clip.frames.shape[-2:] == self.resize(clip.info.height, clip.info.width)
+        """The patches of a clip's frames; frames that were decoded at a size for the model are not resized again."""
+        height, width = clip.frames.shape[-2:]
+        chosen = (height, width) != (clip.info.height, clip.info.width)
+        fitting = (chosen and height % self._side == width % self._side == 0) or (height, width) == self.resize(
+            clip.info.height, clip.info.width
+        )
         return self._processor.video_processor(
             videos=[torch.from_numpy(clip.frames)],
             do_sample_frames=False,
@@ -202,12 +210,13 @@ class RealTimeInputs:
     def _words(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """The tokens before and after the video's own."""
         tokenizer = self._processor.tokenizer
+        said = SYSTEM_PROMPT if prompt.system is None else prompt.system
         for token in tokenizer.all_special_tokens:
-            if token in prompt.user or token in prompt.system:
+            if token in prompt.user or token in said:
                 raise RequestError(f"The prompt contains {token}, a control token of the model; leave it out.")
-        system = {"role": "system", "content": [{"type": "text", "text": prompt.system}]}
+        system = {"role": "system", "content": [{"type": "text", "text": said}]}
         user = {"role": "user", "content": [{"type": "video", "video": ""}, {"type": "text", "text": prompt.user}]}
-        conversation = [system, user] if prompt.system else [user]
+        conversation = [system, user] if said else [user]
         text = self._processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         before, after = text.split(self._processor.video_token)
         return self._tokens(before), self._tokens(after)
@@ -233,6 +242,11 @@ class RealTimeInputs:
         placeholders = torch.tensor([self._processor.video_token_id, self._processor.audio_token_id])[is_audio[order]]
         begin, end = self._tokens(self._processor.audio_bos_token), self._tokens(self._processor.audio_eos_token)
         return torch.cat([begin, placeholders, end])
+
+
+def true_second_per_grid(clip: Clip) -> float:
+    """Seconds from one grid of a clip to the next; the stock processor's number for a single grid, at time 0."""
+    return clip.times.second_per_grid(FRAMES_PER_GRID) or NOMINAL_SECOND_PER_GRID
 
 
 def keep_grids_whole(model: nn.Module) -> None:
@@ -264,7 +278,8 @@ def _to_the_last_grid(clip: Clip) -> npt.NDArray[np.float32]:
     without any audio token at all the model counts on from an empty list.
     """
     assert clip.audio is not None
-    tokens = math.floor((clip.times.grids - 1) * clip.times.second_per_grid * POSITIONS_PER_SECOND) + 1
+    grids = math.ceil(len(clip.frames) / FRAMES_PER_GRID)
+    tokens = math.floor((grids - 1) * true_second_per_grid(clip) * POSITIONS_PER_SECOND) + 1
     missing = tokens * SAMPLES_PER_TOKEN - len(clip.audio)
     return np.pad(clip.audio, (0, missing)) if missing > 0 else clip.audio
 
@@ -272,3 +287,11 @@ def _to_the_last_grid(clip: Clip) -> npt.NDArray[np.float32]:
 def _audio_tokens(columns: Tensor) -> Tensor:
     """How many tokens the audio encoder makes of so many columns of log-mel: two halvings, as in transformers."""
     return ((columns - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def _check_bounds(min_pixels: int, max_pixels: int) -> None:
+    if max_pixels < PIXELS_PER_TOKEN or not 0 < min_pixels <= max_pixels:
+        raise RequestError(
+            f"Frames of {min_pixels} to {max_pixels} pixels are not possible: max_pixels must be at least "
+            f"{PIXELS_PER_TOKEN} and no less than min_pixels."
+        )

@@ -7,12 +7,10 @@ The thinker alone is loaded, from thinker-only checkpoints and from full ones: t
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -28,27 +26,19 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from omni_timeline.answers.answer import NUMERALS, Answer
-from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
+from omni_timeline.errors import ModelError, first_line
+from omni_timeline.media.clip import Clip
 from omni_timeline.model.checkpoint import DEMO, WAY_OUT, Checkpoint
 from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
+from omni_timeline.model.devices import find_attention, find_device, find_dtype, one_memory_error
+from omni_timeline.model.family import TokenReport
+from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, POSITIONS_PER_SECOND, QWEN2_5_OMNI
+from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
-END_TOKENS = ("<|im_end|>", "<|endoftext|>")
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
-ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
-FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TokenTimes:
-    """When the model takes the tokens of one clip to be, in seconds after its first grid."""
-
-    grid_seconds: tuple[float, ...]
-    audio_seconds: tuple[float, ...]  # empty for a clip without sound
 
 
 class OmniModel:
@@ -58,12 +48,16 @@ class OmniModel:
         checkpoint: its files, and their version.
         processor: its Qwen2_5OmniProcessor.
         model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
+        inputs: builds the tensors that it reads.
     """
+
+    family = QWEN2_5_OMNI
 
     def __init__(self, checkpoint: Checkpoint, processor: Any, model: Any) -> None:
         self.checkpoint = checkpoint
         self.processor = processor
         self.model = model
+        self.inputs = RealTimeInputs(processor, model)
         tokenizer = processor.tokenizer
         vocabulary = tokenizer.get_vocab()
         self._end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
@@ -97,13 +91,28 @@ class OmniModel:
         Raises:
             ModelError: there is no such checkpoint, or it cannot run as asked.
         """
+        return cls.from_checkpoint(Checkpoint.find(name, hub), device=device, dtype=dtype, attention=attention)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        attention: str | None = None,
+    ) -> Self:
+        """As `load`, for a checkpoint whose files are here.
+
+        Raises:
+            ModelError: it cannot be loaded, or not run as asked.
+        """
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()  # of the weights: it would fill a log file
-        place = _device(device)
-        precision = _dtype(dtype, place)
-        attention = _attention(attention, place, precision)
-        checkpoint = Checkpoint.find(name, hub)
-        folder = checkpoint.folder
+        place = find_device(device)
+        precision = find_dtype(dtype, place)
+        attention = find_attention(attention, place, precision)
+        name, folder = checkpoint.name, checkpoint.folder
         try:
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
             model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
@@ -135,6 +144,20 @@ class OmniModel:
         how += [self.model.config._attn_implementation, f"{size} parameters"]
         return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
 
+    def frame_size(self, height: int, width: int, max_pixels: int | None = None) -> tuple[int, int]:
+        """The height and width that a picture of this size is given to the model in; see `RealTimeInputs.resize`."""
+        return self.inputs.resize(height, width, max_pixels)
+
+    def smaller_frames(self, max_pixels: int | None) -> int:
+        """What to lower `max_pixels` to when frames of that size do not fit into memory."""
+        return (self.inputs.max_pixels if max_pixels is None else max_pixels) // 2
+
+    def build(
+        self, clips: Sequence[Clip], prompt: Prompt, second_per_grid: Sequence[float] | None = None
+    ) -> ClipInputs:
+        """The tensors of a batch, one row a clip; see `RealTimeInputs.build`."""
+        return self.inputs.build(clips, prompt, second_per_grid)
+
     def generate(
         self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[str] | None = None
     ) -> list[Answer]:
@@ -160,7 +183,7 @@ class OmniModel:
             matchers = [self.grammars.matcher(grammar) for grammar in grammars]
             following = GrammarConstraint(matchers, self._end_ids, self._vocabulary_size)
         own_scores = LogProbRecorder(self._numeral_ids, following)
-        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), _memory_told():
+        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
             sequences: Tensor = self.model.generate(
                 **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
             )
@@ -212,7 +235,7 @@ class OmniModel:
     def _vocabulary_size(self) -> int:
         return int(self.model.lm_head.out_features)
 
-    def token_times(self, inputs: Mapping[str, Any]) -> list[TokenTimes]:
+    def token_reports(self, inputs: Mapping[str, Any]) -> list[TokenReport]:
         """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
         config = self.model.config
         sound = inputs.get("feature_attention_mask")
@@ -224,18 +247,22 @@ class OmniModel:
             audio_seqlens=None if sound is None else sound.sum(-1),
             second_per_grids=inputs["video_second_per_grid"],
         )
-        times = []
-        for token_ids, row, thw in zip(inputs["input_ids"], positions[0], inputs["video_grid_thw"], strict=True):
-            grids = row[token_ids == config.video_token_id].reshape(int(thw[0]), -1)[:, 0]
-            heard = row[token_ids == config.audio_token_id]
-            rate = config.position_id_per_seconds
-            times.append(
-                TokenTimes(
-                    grid_seconds=tuple(position / rate for position in (grids - grids[0]).tolist()),
-                    audio_seconds=tuple(position / rate for position in (heard - grids[0]).tolist()),
+        reports = []
+        for row, thw in enumerate(inputs["video_grid_thw"]):
+            token_ids, places = inputs["input_ids"][row], positions[0][row]
+            video, audio = token_ids == config.video_token_id, token_ids == config.audio_token_id
+            grids = places[video].reshape(int(thw[0]), -1)[:, 0]
+            reports.append(
+                TokenReport(
+                    second_per_grid=float(inputs["video_second_per_grid"][row]),
+                    grid_seconds=tuple(((grids - grids[0]) / POSITIONS_PER_SECOND).tolist()),
+                    audio_seconds=tuple(((places[audio] - grids[0]) / POSITIONS_PER_SECOND).tolist()),
+                    video_tokens=int(video.sum()),
+                    audio_tokens=int(audio.sum()),
+                    prompt_tokens=int(inputs["attention_mask"][row].sum()),
                 )
             )
-        return times
+        return reports
 
 
 def _only_id(tokenizer: Any, character: str) -> int:
@@ -251,76 +278,3 @@ def _last_position_only(lm_head: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-@contextmanager
-def _memory_told() -> Iterator[None]:
-    """Turns torch's many ways of running out of memory into one error."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # torch's own class for GPUs is a RuntimeError, like the CPU's
-        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(NO_MEMORY, str(error))):
-            raise
-    else:
-        return
-    # Out here the error is gone, and with it the tensors that its traceback held.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ModelError(f"There is no device {name!r}: say cpu, cuda, cuda:1 or mps.") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if not count:
-            raise ModelError(f"There is no device {name}: torch finds no NVIDIA GPU; `--device cpu` runs anywhere.")
-        if device.index is not None and device.index >= count:
-            raise ModelError(f"There is no device {name}: the GPUs here are cuda:0 to cuda:{count - 1}.")
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise ModelError("There is no device mps: torch finds no Apple GPU; `--device cpu` runs anywhere.")
-    elif device.type != "cpu":
-        raise ModelError(f"The device {name} is not supported: say cpu, cuda, cuda:1 or mps.")
-    return device
-
-
-def _dtype(name: str | None, device: torch.device) -> torch.dtype:
-    if name is None:
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise ModelError(f"There is no dtype {name!r}: say {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def _attention(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
-    if name is not None and name not in ATTENTIONS:
-        raise ModelError(f"There is no attention {name!r}: say {', '.join(ATTENTIONS)}.")
-    if name in ("sdpa", "eager"):
-        return name
-    obstacle = _flash_attention_obstacle(device, dtype)
-    if name is None:
-        return "sdpa" if obstacle else "flash_attention_2"
-    if obstacle:
-        raise ModelError(f"flash_attention_2 cannot run here: {obstacle}. `--attention sdpa` always can.")
-    return name
-
-
-def _flash_attention_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why flash-attention 2 cannot run; None when it can."""
-    if device.type != "cuda":
-        return f"it needs an NVIDIA GPU, not {device}"
-    if dtype == torch.float32:
-        return "it needs bfloat16 or float16, not float32"
-    if torch.cuda.get_device_capability(device) < FLASH_ATTENTION_CAPABILITY:
-        return f"{torch.cuda.get_device_name(device)} is older than the GPUs it is made for"
-    try:
-        import flash_attn  # noqa: F401  # a build for another torch fails here, not at installation
-    except ImportError as error:
-        return f"flash-attn cannot be imported ({first_line(error)}); the README, With a GPU, says how it is installed"
-    return None

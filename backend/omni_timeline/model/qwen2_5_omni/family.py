@@ -1,0 +1,32 @@
+"""Qwen2.5-Omni in numbers: all that is its own and stands nowhere else. Needs no torch.
+
+From the released checkpoints' configs and transformers' classes for them; the names in backquotes are theirs.
+"""
+
+from __future__ import annotations
+
+from omni_timeline.model.family import ModelFamily
+from omni_timeline.timebase import SAMPLE_RATE
+
+FRAMES_PER_GRID = 2  # `temporal_patch_size`: two frames are merged into one step of time
+NOMINAL_SECOND_PER_GRID = 1.0  # s; two frames at the 2 fps that the stock processor takes every video to have
+POSITIONS_PER_SECOND = 25  # `position_id_per_seconds`: one step of rotary time is 40 ms
+SAMPLES_PER_TOKEN = SAMPLE_RATE // POSITIONS_PER_SECOND  # 640: a token of sound is 40 ms too
+PIXELS_PER_TOKEN = 28 * 28  # one token of a grid: 2 x 2 (`merge_size`) patches of 14 x 14 (`patch_size`) pixels
+DEFAULT_MAX_PIXELS = 256 * PIXELS_PER_TOKEN  # a 16:9 frame becomes 252 tokens, 50 frames 6,300 of the 32,768 there are
+END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+
+# With any other system prompt the stock processor warns, and the released weights answer worse.
+SYSTEM_PROMPT = (
+    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
+    "visual inputs, as well as generating text and speech."
+)
+
+QWEN2_5_OMNI = ModelFamily(
+    name="Qwen2.5-Omni",
+    loader="omni_timeline.model.qwen2_5_omni.model:OmniModel",
+    model_types=("qwen2_5_omni", "qwen2_5_omni_thinker"),  # a full checkpoint's config.json, and a thinker's
+    frames_per_grid=FRAMES_PER_GRID,
+    nominal_second_per_grid=NOMINAL_SECOND_PER_GRID,
+    system_prompt=SYSTEM_PROMPT,
+)

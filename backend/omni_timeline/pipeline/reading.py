@@ -1,0 +1,58 @@
+"""What a model's answer about one clip says, in seconds of the whole video.
+
+Knows the grammar that the answer was held to, and the clock that the model was told. Knows no model and no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from omni_timeline.answers.answer import Answer
+from omni_timeline.answers.confidence import score_segments
+from omni_timeline.answers.grammar import Grammar
+from omni_timeline.answers.parser import parse_segments
+from omni_timeline.media.clip import Clip
+from omni_timeline.pipeline.clock import Clock
+from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.segments import Segment
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one answer says.
+
+    Attributes:
+        segments: with scores, sorted, in seconds of the whole video.
+        text: the answer word for word.
+        warnings: one sentence for each thing that is not as it should be.
+        lines: how many lines were dropped or mended, by reason.
+    """
+
+    segments: tuple[Segment, ...]
+    text: str
+    warnings: tuple[str, ...]
+    lines: Counter[str]
+
+
+def grammar_for(clip: Clip, options: PredictOptions, clock: Clock) -> Grammar:
+    """What can be written about a clip."""
+    return Grammar(options.closed_labels, clock.duration(clip), descriptions=options.descriptions)
+
+
+def read_answer(answer: Answer, clip: Clip, options: PredictOptions, clock: Clock) -> Reading:
+    """The answer to what `options` ask about a clip."""
+    if options.constrained:
+        parsed = grammar_for(clip, options, clock).read(answer.text)
+    else:
+        parsed = parse_segments(answer.text, clock.duration(clip), truncated=not answer.complete)
+    cut = () if answer.complete else (f"the answer was cut off after {len(answer.token_ids)} tokens",)
+    return Reading(
+        segments=tuple(
+            replace(segment, start=clock.to_video(clip, segment.start), end=clock.to_video(clip, segment.end))
+            for segment in score_segments(parsed, answer)
+        ),
+        text=answer.text,
+        warnings=clip.warnings + parsed.warnings + cut,
+        lines=Counter({name: count for name, count in vars(parsed.counts).items() if count}),
+    )
