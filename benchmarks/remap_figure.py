@@ -24,7 +24,7 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import DEFAULT_PROMPT
-from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID
+from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID, SYSTEM_PROMPT
 from omni_timeline.model.qwen2_5_omni.inputs import true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import draw_scene, write_video
@@ -131,7 +131,7 @@ def places(model: Any, inputs: Mapping[str, Any]) -> list[tuple[float, float]]:
 def stock_inputs(processor: Any, clip: Clip) -> Mapping[str, Any]:
     """The tensors of the processor itself, told the true frame rate."""
     conversation = [
-        {"role": "system", "content": [{"type": "text", "text": DEFAULT_PROMPT.system}]},
+        {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
         {"role": "user", "content": [{"type": "video", "video": ""}, {"type": "text", "text": DEFAULT_PROMPT.user}]},
     ]
     size = processor.video_processor.size

@@ -25,7 +25,8 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from demo_prompts import draw_prompt
 from omni_timeline.answers.lines import format_segments
-from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.prompts import DEFAULT_USER
+from omni_timeline.model.qwen2_5_omni.family import SYSTEM_PROMPT
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS, draw_scene
 
@@ -73,7 +74,7 @@ def make_tokenizer(seed: int) -> Qwen2Tokenizer:
         corpus += [prompt.system, prompt.user]
         corpus.append(format_segments(draw_scene(rng, rng.uniform(2, 60), sound=True).events))
     corpus += [format_segments([Segment(1.0, 2.0, label)]) for label in LABELS] * 20
-    corpus += [Prompt().user, Prompt().system] * 50
+    corpus += [DEFAULT_USER, SYSTEM_PROMPT] * 50
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

@@ -146,6 +146,9 @@ def _drawn_system(rng: np.random.Generator) -> str:
     return " ".join(sentences)
 
 
+TOLD = Prompt(system=SYSTEM_PROMPT)  # the default prompt, its system prompt in words
+
+
 def draw_prompt(rng: np.random.Generator, *, any_system: bool = False) -> Prompt:
     """A random prompt: a quarter are the product's default ones, as they are or with the demo's labels.
 
@@ -155,11 +158,11 @@ def draw_prompt(rng: np.random.Generator, *, any_system: bool = False) -> Prompt
     """
     kind = rng.random()
     if kind < 0.17:
-        return Prompt()
+        return TOLD
     if kind < 0.25:
         labels = list(LABELS)
         rng.shuffle(labels)
-        return with_labels(labels)
+        return with_labels(labels, prompt=TOLD)
     system = SYSTEM_PROMPT if rng.random() < 0.5 else str(rng.choice(SYSTEMS))
     if any_system and rng.random() < 0.7:
         system = _drawn_system(rng)

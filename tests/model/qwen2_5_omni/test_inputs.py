@@ -22,7 +22,12 @@ from omni_timeline.errors import MediaError, ModelError, RequestError
 from omni_timeline.media.clip import Clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import Prompt
-from omni_timeline.model.qwen2_5_omni.family import DEFAULT_MAX_PIXELS, FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID
+from omni_timeline.model.qwen2_5_omni.family import (
+    DEFAULT_MAX_PIXELS,
+    FRAMES_PER_GRID,
+    NOMINAL_SECOND_PER_GRID,
+    SYSTEM_PROMPT,
+)
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, keep_grids_whole, true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.timebase import FrameTimes
@@ -52,7 +57,7 @@ def stock() -> Any:
 def stock_inputs(processor: Any, clip: Clip, seconds_per_frame: float | None = None, **videos_kwargs: Any) -> Any:
     """What Qwen2.5-Omni's processor makes of a clip under transformers 5.23; told the frame spacing, or not."""
     conversation = [
-        {"role": "system", "content": [{"type": "text", "text": Prompt().system}]},
+        {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
         {"role": "user", "content": [{"type": "video", "video": ""}, {"type": "text", "text": Prompt().user}]},
     ]
     text = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)

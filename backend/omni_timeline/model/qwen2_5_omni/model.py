@@ -255,14 +255,18 @@ class OmniModel:
             reports.append(
                 TokenReport(
                     second_per_grid=float(inputs["video_second_per_grid"][row]),
-                    grid_seconds=tuple(((grids - grids[0]) / POSITIONS_PER_SECOND).tolist()),
-                    audio_seconds=tuple(((places[audio] - grids[0]) / POSITIONS_PER_SECOND).tolist()),
+                    grid_seconds=_seconds(grids - grids[0]),
+                    audio_seconds=_seconds(places[audio] - grids[0]),
                     video_tokens=int(video.sum()),
                     audio_tokens=int(audio.sum()),
                     prompt_tokens=int(inputs["attention_mask"][row].sum()),
                 )
             )
         return reports
+
+
+def _seconds(positions: Tensor) -> tuple[float, ...]:
+    return tuple(position / POSITIONS_PER_SECOND for position in positions.tolist())
 
 
 def _only_id(tokenizer: Any, character: str) -> int:
