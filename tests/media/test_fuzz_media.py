@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from omni_timeline.errors import MediaError
-from omni_timeline.media.isolated import DecodeLimits, Decoder
+from omni_timeline.media.isolated import Decoder
+from omni_timeline.media.limits import DecodeLimits
 from places import FIXTURES
 
 ROUNDS = int(os.environ.get("FUZZ_MEDIA_ROUNDS", "6"))  # of each kind, for each file

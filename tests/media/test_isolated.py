@@ -16,7 +16,8 @@ import pytest
 
 from media_files import Ruler, every
 from omni_timeline.errors import MediaError
-from omni_timeline.media.isolated import DecodeLimits, Decoder
+from omni_timeline.media.isolated import Decoder
+from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip, probe
 
 SIZE = (56, 84)  # height, width

@@ -1,0 +1,151 @@
+"""The processes that decode videos: one that forks, and a worker for each open video.
+
+Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `isolated`, which talks to it in the words of `wire`. The
+process imports av once and never opens a file; its workers do, each under limits that the kernel holds it to.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from omni_timeline import processes
+from omni_timeline.errors import MediaError
+from omni_timeline.media.clip import Clip
+from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.media.video import Video
+from omni_timeline.media.wire import (
+    ClipRead,
+    EndWorker,
+    OpenVideo,
+    ReadClip,
+    Refused,
+    StartWorker,
+    VideoOpened,
+    WorkerEnded,
+    WorkerStarted,
+    expect,
+    receive,
+    send,
+)
+
+OPEN_FILES = 64
+LAST_WORDS = 0.5  # s between the end of a worker's socket and its exit status
+
+
+def serve(control: socket.socket) -> None:
+    """Start and end workers until the other side is gone. Never touches a file."""
+    workers = set[int]()
+    while True:
+        # One byte, since the socket comes with the first; the rest as always.
+        first, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not first:
+            return
+        message = receive(control, first)
+        if isinstance(message, EndWorker):
+            send(control, WorkerEnded(_reap(message, workers)))
+            continue
+        limits = expect(message, StartWorker).limits
+        worker = os.fork()
+        if worker == 0:
+            processes.end_with_parent()
+            control.close()
+            work(socket.socket(fileno=descriptors[0]), limits)
+            os._exit(0)
+        os.close(descriptors[0])
+        workers.add(worker)
+        send(control, WorkerStarted(worker))
+
+
+def _reap(message: EndWorker, workers: set[int]) -> int | None:
+    """End a worker that still runs; its exit status, None if it did not end by itself."""
+    worker = message.process
+    if worker not in workers:
+        return None
+    workers.remove(worker)
+    until = time.monotonic() + (LAST_WORDS if message.is_gone else 0.0)
+    while True:
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= until:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+            return None
+        time.sleep(LAST_WORDS / 100)
+
+
+def work(peer: socket.socket, limits: DecodeLimits) -> None:
+    """Answer for one video until nobody asks any more."""
+    confine(limits)
+    video: Video | None = None
+    while True:
+        try:
+            message = receive(peer)
+        except OSError:
+            return
+        # The kernel ends the process then, wherever it hangs.
+        signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+        try:
+            if isinstance(message, OpenVideo):
+                video = Video(message.path, limits)
+                send(peer, VideoOpened(video.info))
+            elif video is not None:
+                _send_clip(peer, _clip(video, expect(message, ReadClip)))
+        except MediaError as error:
+            send(peer, Refused(str(error)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def confine(limits: DecodeLimits) -> None:
+    """Limits that the kernel holds this process to."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    own_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for what, most in (
+        (resource.RLIMIT_AS, own_bytes + limits.memory_bytes),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_FSIZE, 0),  # it reads
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _clip(video: Video, message: ReadClip) -> Clip:
+    size = message.size
+    return video.clip(
+        frames=message.frames,
+        start=message.start,
+        end=message.end,
+        resize=None if size is None else lambda _height, _width: (size[0], size[1]),
+        audio=message.audio,
+    )
+
+
+def _send_clip(peer: socket.socket, clip: Clip) -> None:
+    count, channels, height, width = clip.frames.shape
+    header = ClipRead(
+        info=clip.info,
+        start=clip.start,
+        end=clip.end,
+        times=clip.times.seconds,
+        shape=(count, channels, height, width),
+        samples=None if clip.audio is None else len(clip.audio),
+        warnings=clip.warnings,
+    )
+    send(peer, header)
+    peer.sendall(np.ascontiguousarray(clip.frames).reshape(-1).data)
+    if clip.audio is not None and len(clip.audio):
+        peer.sendall(clip.audio.view(np.uint8).data)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
