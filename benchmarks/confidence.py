@@ -24,10 +24,10 @@ from demo_clips import OUTPUT, table
 from omni_timeline.answers.confidence import score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.media.video import load_clip
-from omni_timeline.metrics import event_f1, iou, pool
+from omni_timeline.metrics import event_f1, pool
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, iou
 from omni_timeline.synthetic import LABELS, Scene, Shape, Tone, draw_scene, write_video
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "confidence.png"

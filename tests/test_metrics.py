@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_timeline.metrics import Score, boundary_errors, event_f1, iou, match, pool
-from omni_timeline.segments import Segment
+from omni_timeline.metrics import Score, boundary_errors, event_f1, match, pool
+from omni_timeline.segments import Segment, iou
 
 
 def red(start: float, end: float) -> Segment:

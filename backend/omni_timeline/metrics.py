@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from omni_timeline.segments import Segment
+from omni_timeline.segments import iou as overlap_ratio  # `iou` is the threshold here
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,6 @@ class Score:
         return _ratio(self.total_iou, self.reference, otherwise=not self.estimated)
 
 
-def iou(a: Segment, b: Segment) -> float:
-    """Intersection over union of the spans of two segments, 0 to 1."""
-    intersection = min(a.end, b.end) - max(a.start, b.start)
-    union = a.duration + b.duration - intersection
-    return max(0.0, intersection) / union
-
-
 def match(
     reference: Sequence[Segment], estimate: Sequence[Segment], min_iou: float = 0.5
 ) -> list[tuple[Segment, Segment]]:
@@ -83,7 +77,9 @@ def match(
     labels = [_label(found) for found in estimate]
     for wanted in reference:
         label = _label(wanted)
-        overlaps = [(iou(wanted, estimate[index]), index) for index, other in enumerate(labels) if other == label]
+        overlaps = [
+            (overlap_ratio(wanted, estimate[index]), index) for index, other in enumerate(labels) if other == label
+        ]
         partners.append([index for overlap, index in sorted(overlaps, key=lambda o: -o[0]) if overlap >= min_iou])
     taken_by: dict[int, int] = {}
     for first in range(len(reference)):
@@ -96,7 +92,7 @@ def match(
 def event_f1(reference: Sequence[Segment], estimate: Sequence[Segment], iou: float = 0.5) -> Score:
     """The score of one clip; a pair matches at an overlap of at least `iou`."""
     pairs = match(reference, estimate, iou)
-    return Score(len(pairs), len(reference), len(estimate), sum(_iou(a, b) for a, b in pairs))
+    return Score(len(pairs), len(reference), len(estimate), sum(overlap_ratio(a, b) for a, b in pairs))
 
 
 def pool(scores: Iterable[Score]) -> Score:
@@ -114,9 +110,6 @@ def boundary_errors(reference: Sequence[Segment], estimate: Sequence[Segment], i
     """How far the matched pairs' starts and ends lie apart: two absolute values in seconds for each pair."""
     pairs = match(reference, estimate, iou)
     return [abs(error) for a, b in pairs for error in (a.start - b.start, a.end - b.end)]
-
-
-_iou = iou  # within event_f1 the name is its argument's
 
 
 def _augment(first: int, partners: Sequence[Sequence[int]], taken_by: dict[int, int]) -> None:

@@ -1,10 +1,14 @@
-"""Segments: what happens from when to when. Knows no text, no model and no video."""
+"""Segments: what happens from when to when; and the arithmetic of spans of time, for whatever has a start and an end.
+
+Knows no text, no model and no video. All numbers are seconds.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import total_ordering
+from typing import Protocol
 
 
 @total_ordering
@@ -48,3 +52,33 @@ class Segment:
     def duration(self) -> float:
         """Seconds from start to end."""
         return self.end - self.start
+
+
+class Span(Protocol):
+    """Whatever lasts from `start` to `end`."""
+
+    @property
+    def start(self) -> float:
+        """Seconds."""
+
+    @property
+    def end(self) -> float:
+        """Seconds."""
+
+
+def common(one: Span, other: Span) -> tuple[float, float] | None:
+    """Start and end of what two spans have in common; None where they only touch or lie apart."""
+    start, end = max(one.start, other.start), min(one.end, other.end)
+    return (start, end) if start < end else None
+
+
+def overlap(one: Span, other: Span) -> float:
+    """How many seconds two spans have in common."""
+    both = common(one, other)
+    return both[1] - both[0] if both else 0.0
+
+
+def iou(one: Span, other: Span) -> float:
+    """Intersection over union of two spans, 0 to 1."""
+    shared = overlap(one, other)
+    return shared / (one.end - one.start + other.end - other.start - shared) if shared else 0.0

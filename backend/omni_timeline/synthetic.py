@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, common
 from omni_timeline.timebase import SAMPLE_RATE, samples_in
 
 COLORS: Mapping[str, tuple[int, int, int]] = {
@@ -174,15 +174,14 @@ class Scene:
         What happens across an end is cut there; the picture's noise stays, the sound's is drawn anew.
         """
         shapes, tones = [], []
+        kept = Segment(start, end, "kept")
         for shape in self.shapes:
-            first, last = max(shape.start - start, 0.0), min(shape.end, end) - start
-            if first < last:
-                path = (shape.center(first + start), shape.center(last + start))
-                shapes.append(replace(shape, start=first, end=last, path=path))
+            if piece := common(shape, kept):
+                path = (shape.center(piece[0]), shape.center(piece[1]))
+                shapes.append(replace(shape, start=piece[0] - start, end=piece[1] - start, path=path))
         for tone in self.tones:
-            first, last = max(tone.start - start, 0.0), min(tone.end, end) - start
-            if first < last:
-                tones.append(replace(tone, start=first, end=last))
+            if piece := common(tone, kept):
+                tones.append(replace(tone, start=piece[0] - start, end=piece[1] - start))
         return replace(self, duration=end - start, shapes=tuple(shapes), tones=tuple(tones))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, common, overlap
 
 OVERLAP = 1 / 6  # of a window: with 48 s, 8 s are seen twice
 SAME_EVENT = 0.5  # of the shorter report, within what both windows saw, must be shared
@@ -108,10 +108,11 @@ def _partners(tracks: list[_Track], found: list[Segment], window: Window, free_w
 
 def _shared(one: Segment, other: Segment, both: Window) -> tuple[float, float]:
     """How much of the shorter of two segments they share within what `both` windows saw; and the seconds of it."""
-    pieces = [(max(segment.start, both.start), min(segment.end, both.end)) for segment in (one, other)]
-    shorter = min(end - start for start, end in pieces)
-    shared = min(end for _, end in pieces) - max(start for start, _ in pieces)
-    return (shared / shorter, shared) if shared > 0 and shorter > 0 else (0.0, 0.0)
+    seen = [Window(*piece) for segment in (one, other) if (piece := common(segment, both))]
+    if len(seen) < 2:
+        return 0.0, 0.0
+    shared = overlap(*seen)
+    return shared / min(window.duration for window in seen), shared
 
 
 def _joined(track: _Track, segment: Segment, window: Window) -> Segment:
