@@ -16,6 +16,10 @@ from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
 
 Remap = Literal["real", "nominal", "rescale"]
 
+# Raised whenever the same answers of a model give other segments: by another grammar, reading, score or merging. It is
+# a part of every model version, so that predictions made by older code are not taken for those of this one.
+RESULTS_VERSION = 1
+
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
@@ -90,6 +94,6 @@ class PredictOptions:
         return with_labels(self.closed_labels, dict(self.hints), self.prompt)
 
     def version(self, checkpoint_version: str) -> str:
-        """Names a checkpoint asked in this way: the same version predicts the same."""
-        settings = json.dumps(asdict(self), sort_keys=True).encode()
+        """Names a checkpoint asked in this way by this code: the same version predicts the same."""
+        settings = json.dumps({**asdict(self), "results": RESULTS_VERSION}, sort_keys=True).encode()
         return f"{checkpoint_version}-{hashlib.sha256(settings).hexdigest()[:6]}"
