@@ -23,7 +23,7 @@ from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
-from omni_timeline.pipeline.reading import grammar_for, read_answer
+from omni_timeline.pipeline.reading import read_answer, row_for
 from omni_timeline.synthetic import draw_scene, write_video
 
 LABEL_CONFIG = Path(__file__).parent.parent / "label_config.xml"
@@ -41,17 +41,17 @@ def main() -> None:
     arguments = parser.parse_args()
 
     config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
-    pipeline = Pipeline(OmniModel.load("demo", device=arguments.device))
+    model = OmniModel.load("demo", device=arguments.device)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
         scene = draw_scene(np.random.default_rng(2), arguments.duration, sound=True)
         write_video(scene, video, fps=FPS, height=arguments.height, width=arguments.width)
-        runs = [stages(pipeline, config, video) for _ in range(arguments.repeats + 1)][1:]
+        runs = [stages(model, config, video) for _ in range(arguments.repeats + 1)][1:]
 
     medians = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
     total = sum(medians.values())
     kind = f"{arguments.duration:g} s, {arguments.width} x {arguments.height}, {FPS} fps, with sound"
-    print(f"One clip of {kind}; {pipeline.model.description}; median of {arguments.repeats}.\n")
+    print(f"One clip of {kind}; {model.description}; median of {arguments.repeats}.\n")
     print("| stage | ms | share |\n|---|---:|---:|")
     for stage, seconds in medians.items():
         print(f"| {stage} | {seconds * 1000:.1f} | {seconds / total:.1%} |")
@@ -60,7 +60,7 @@ def main() -> None:
     print(f"\nEverything but generation: {rest:.1%} (aim: at most {AIM:.0%}).")
 
 
-def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, float]:
+def stages(model: OmniModel, config: LabelConfig, video: Path) -> dict[str, float]:
     """Seconds of each stage, in order, for one prediction."""
     spent: dict[str, float] = {}
 
@@ -70,19 +70,19 @@ def stages(pipeline: Pipeline, config: LabelConfig, video: Path) -> dict[str, fl
         yield
         spent[stage] = time.perf_counter() - begin
 
+    pipeline = Pipeline(model)
     options = config.options(PredictOptions())
-    clock = Clock(options.remap, pipeline.model.family)
+    clock = Clock(options.remap, model.family)
     with timed("open"), pipeline.decoder.open(video) as opened:
         pass
     with timed("frames and sound"):
         [clip] = pipeline.clips(video, options)
     spent["frames and sound"] -= spent["open"]  # it opens the video too
+    row = row_for(clip, options, clock)
     with timed("inputs"):
-        inputs = pipeline.model.build([clip], options.words, [clock.second_per_grid(clip)])
+        inputs = model.inputs.build([clip], row.prompt, [row.second_per_grid])
     with timed("generate"):
-        [answer] = pipeline.model.generate(
-            inputs, max_new_tokens=options.max_new_tokens, grammars=[grammar_for(clip, options, clock).text]
-        )
+        [answer] = model.generate(inputs, max_new_tokens=row.max_new_tokens, grammars=[row.grammar])
     with timed("read"):
         reading = read_answer(answer, clip, options, clock)
     with timed("regions"):

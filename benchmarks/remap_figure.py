@@ -24,8 +24,12 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.prompts import DEFAULT_PROMPT
-from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, NOMINAL_SECOND_PER_GRID, SYSTEM_PROMPT
-from omni_timeline.model.qwen2_5_omni.inputs import true_second_per_grid
+from omni_timeline.model.qwen2_5_omni.family import (
+    FRAMES_PER_GRID,
+    NOMINAL_SECOND_PER_GRID,
+    QWEN2_5_OMNI,
+    SYSTEM_PROMPT,
+)
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import draw_scene, write_video
 
@@ -104,8 +108,9 @@ def draw_order(axes: Axes, model: OmniModel, clip: Clip) -> None:
     axes.annotate("in the 2 s chunk of its own time", (16.0, 13.6), color=SOUND, rotation=45, rotation_mode="anchor")
     axes.annotate("before its time", (1.8, 14.3), color=NOMINAL)
     axes.legend(loc="upper left", frameon=False)
+    spacing = QWEN2_5_OMNI.second_per_grid(clip)
     axes.set(
-        title=f"A clip of {clip.duration:.0f} s, {true_second_per_grid(clip):.1f} s per grid: where its tokens stand",
+        title=f"A clip of {clip.duration:.0f} s, {spacing:.1f} s per grid: where its tokens stand",
         xlabel="sound that stands before the token in the row (s)", ylabel="the token's own time (s)",
         xlim=(-0.5, SHOWN), ylim=(-0.5, SHOWN + 6.5), aspect="equal",
     )  # fmt: skip

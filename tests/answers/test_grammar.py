@@ -76,10 +76,10 @@ def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: Gram
     [first, *_] = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
     stray = demo_grammars.tokenizer.tokenize_str(" red")[0]
     matchers = [demo_grammars.matcher(grammar.text) for _ in range(2)]
-    following = GrammarConstraint(matchers, demo_grammars.end_ids, demo_grammars.vocabulary)
+    constraint = GrammarConstraint(matchers, demo_grammars.end_ids, demo_grammars.vocabulary, [10, 10])
     scores = torch.zeros(2, demo_grammars.vocabulary)
     scores[0, first], scores[1, stray], scores[1, first] = 2.0, 3.0, 1.0
-    held = following.hold(scores.clone())
+    held = constraint.hold(scores.clone())
     assert torch.equal(held[0], scores[0])
     assert held[1].isfinite().tolist() == [bool(allowed) for allowed in matchers[1].compute_logit_bias()]
     assert held.argmax(-1).tolist() == [first, first]
@@ -89,9 +89,10 @@ def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: 
     ambiguous = 'start: many\nmany: many many | "x" | "xx" | "xxx" | ""'
     limits = LLParserLimits(step_max_items=5, max_items_in_row=5)
     vocabulary, end_ids = demo_grammars.vocabulary, demo_grammars.end_ids
-    following = GrammarConstraint([LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)], end_ids, vocabulary)
+    matcher = LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)
+    constraint = GrammarConstraint([matcher], end_ids, vocabulary, [10])
     with pytest.raises(ModelError, match=r"cannot be held to its grammar: .*Too many items.*lexemes$"):
-        following.hold(torch.zeros(1, vocabulary))
+        constraint.hold(torch.zeros(1, vocabulary))
 
 
 class TestTimes:

@@ -14,7 +14,6 @@ from omni_timeline.media.clip import Clip
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import boundary_errors, event_f1
 from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
-from omni_timeline.model.qwen2_5_omni.inputs import true_second_per_grid
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
@@ -87,7 +86,7 @@ def test_nominal_times_are_left_as_they_are_and_clamped(silent_video: Path):
 def test_rescaled_times_are_nominal_ones_stretched_to_the_true_duration(silent_video: Path):
     # 50 frames are 25 grids of one nominal second: what the model calls 12 s is half way through the frames.
     clip = load_clip(silent_video)
-    half = true_second_per_grid(clip) * 12
+    half = QWEN2_5_OMNI.second_per_grid(clip) * 12
     assert half == pytest.approx((clip.times.seconds[-1] - clip.times.seconds[0]) / 2, rel=0.03)
     prediction = read(clip, answer("From 12.0 to 30.0, red square."), replace(RAW, remap="rescale"))
     assert spans(prediction) == [pytest.approx((half, clip.end))]

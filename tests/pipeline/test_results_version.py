@@ -21,7 +21,7 @@ from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
 from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.looks import look_at
 from omni_timeline.pipeline.options import RESULTS_VERSION, PredictOptions
-from omni_timeline.pipeline.reading import grammar_for, read_answer
+from omni_timeline.pipeline.reading import grammar_for, read_answer, row_for
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS
 from omni_timeline.timebase import FrameTimes
@@ -128,10 +128,8 @@ def record() -> None:
                 readings = []
                 for window in wanted.windows:
                     end = window.end if window.end < video.info.duration else None
-                    clip = video.clip(frames=50, start=window.start, end=end, resize=model.frame_size)
-                    grammars = [grammar_for(clip, options, clock).text] if options.constrained else None
-                    inputs = model.build([clip], options.words, [clock.second_per_grid(clip)])
-                    [answer] = model.generate(inputs, max_new_tokens=512, grammars=grammars)
+                    clip = video.clip(frames=50, start=window.start, end=end, resize=model.inputs.resize)
+                    [answer] = model.answer([row_for(clip, options, clock)])
                     answer = answer_of(rounded(asdict(answer)))
                     readings.append(read_answer(answer, clip, options, clock))
                     times = {"start": clip.start, "end": clip.end, "times": clip.times.seconds}

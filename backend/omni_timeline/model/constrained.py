@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llguidance.hf
@@ -30,11 +30,18 @@ class LogProbRecorder(LogitsProcessor):  # type: ignore[misc]  # transformers is
 
     Args:
         numeral_ids: the tokens of NUMERALS.
-        following: what the answers are held to, or None.
+        constraint: what the answers are held to, or None.
+        on_step: called at each step: a sign of life.
     """
 
-    def __init__(self, numeral_ids: Sequence[int], following: GrammarConstraint | None = None) -> None:
-        self._following = following
+    def __init__(
+        self,
+        numeral_ids: Sequence[int],
+        constraint: GrammarConstraint | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
+        self._constraint = constraint
+        self._on_step = on_step
         self._numeral_ids = torch.tensor(numeral_ids, dtype=torch.long)
         self._chosen: list[Tensor] = []
         self._numerals: list[Tensor] = []
@@ -42,11 +49,13 @@ class LogProbRecorder(LogitsProcessor):  # type: ignore[misc]  # transformers is
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores, and -inf for what a grammar forbids."""
+        if self._on_step is not None:
+            self._on_step()
         self._note(input_ids)
         self._latest = scores.float().log_softmax(-1)
         self._numeral_ids = self._numeral_ids.to(scores.device)
         self._numerals.append(self._latest[:, self._numeral_ids])
-        return scores if self._following is None else self._following.hold(scores)
+        return scores if self._constraint is None else self._constraint.hold(scores)
 
     def of(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
         """For the finished sequences: rows × new tokens, and rows × new tokens × numerals."""
@@ -57,8 +66,8 @@ class LogProbRecorder(LogitsProcessor):  # type: ignore[misc]  # transformers is
         if self._latest is None:  # nothing is chosen yet: the first step brings the prompt alone
             return
         self._chosen.append(self._latest.gather(1, sequences[:, -1:]).squeeze(1))
-        if self._following is not None:
-            self._following.note(sequences[:, -1].tolist())
+        if self._constraint is not None:
+            self._constraint.note(sequences[:, -1].tolist())
 
 
 class GrammarCompiler:
@@ -97,21 +106,31 @@ class GrammarCompiler:
 
 
 class GrammarConstraint:
-    """Holds each row of a batch to its grammar; made anew for each `generate`, which takes the likeliest tokens.
+    """Holds each row of a batch to its grammar and its length; made anew for each `generate`, which decodes greedily.
+
+    Args:
+        matchers: one for each row; None for one that may write what it will.
+        end_ids: the tokens that end an answer.
+        vocabulary: how many tokens the model scores.
+        limits: how many tokens each row may have; one that has them is made to end, so that the others need not wait.
 
     Attributes:
-        whole: for each row, up to how many tokens what is written so far could end; 0 where it never could.
+        whole: for each row, up to how many tokens what is written so far could end; 0 where it never could, None for a
+            row without a grammar.
     """
 
-    def __init__(self, matchers: Sequence[LLMatcher], end_ids: Sequence[int], vocabulary: int) -> None:
+    def __init__(
+        self, matchers: Sequence[LLMatcher | None], end_ids: Sequence[int], vocabulary: int, limits: Sequence[int]
+    ) -> None:
         self._matchers = matchers
+        self._limits = limits
         self._end_ids = frozenset(end_ids)
         self._ends = bytearray(vocabulary)
         for token_id in end_ids:
             self._ends[token_id] = 1
         self._ended = [False] * len(matchers)
         self._length = 0  # tokens that were noted
-        self.whole = [0] * len(matchers)
+        self.whole: list[int | None] = [None if matcher is None else 0 for matcher in matchers]
 
     def hold(self, scores: Tensor) -> Tensor:
         """The scores of the next tokens; in a row whose likeliest token is not allowed, -inf for all that are not.
@@ -124,17 +143,21 @@ class GrammarConstraint:
         for row, (matcher, likeliest) in enumerate(zip(self._matchers, scores.argmax(-1).tolist(), strict=True)):
             if self._ended[row]:  # and is padded until the others are done
                 continue
-            if matcher.is_stopped():
-                allowed = self._ends
-            elif matcher.validate_tokens([likeliest]):
-                continue
-            else:
-                allowed = bytearray(matcher.compute_logit_bias())  # a byte for each token, 0 where it may not follow
-            if matcher.is_error():
+            allowed = self._allowed(matcher, likeliest, is_full=self._length >= self._limits[row])
+            if matcher is not None and matcher.is_error():
                 raise _cannot_follow(matcher)
-            forbidden = torch.frombuffer(allowed, dtype=torch.uint8) == 0
-            scores[row].masked_fill_(forbidden.to(scores.device), -torch.inf)
+            if allowed is not None:
+                forbidden = torch.frombuffer(allowed, dtype=torch.uint8) == 0
+                scores[row].masked_fill_(forbidden.to(scores.device), -torch.inf)
         return scores
+
+    def _allowed(self, matcher: LLMatcher | None, likeliest: int, *, is_full: bool) -> bytearray | None:
+        """A byte for each token, 0 where it may not follow; None where the likeliest one may."""
+        if is_full or (matcher is not None and matcher.is_stopped()):
+            return self._ends
+        if matcher is None or matcher.validate_tokens([likeliest]):
+            return None
+        return bytearray(matcher.compute_logit_bias())
 
     def note(self, token_ids: Sequence[int]) -> None:
         """Takes the token that was chosen for each row to its matcher.
@@ -146,6 +169,8 @@ class GrammarConstraint:
         for row, (matcher, token_id) in enumerate(zip(self._matchers, token_ids, strict=True)):
             if self._ended[row] or token_id in self._end_ids:
                 self._ended[row] = True
+                continue
+            if matcher is None:
                 continue
             if not matcher.consume_token(token_id):
                 raise _cannot_follow(matcher)

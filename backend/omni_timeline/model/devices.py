@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -13,6 +14,8 @@ from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
+CPU_BATCH_TOKENS = 24_000  # beyond a dozen clips or so a CPU gains nothing by larger batches
+MEMORY_SHARE = 0.6  # of what is free on a GPU; the rest is for fragmentation and for whoever shares it
 NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
 
 
@@ -102,3 +105,23 @@ def one_memory_error() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
+
+
+def batch_tokens(device: torch.device, dtype: torch.dtype, config: Any) -> int:
+    """How many tokens of prompts, padding included, are worth trying at a time on a device.
+
+    On a GPU what fits into its free memory by arithmetic: a token keeps its keys and values in every layer, and passes
+    through the widest layer once in the precision of the weights. Whoever fills batches halves it when memory runs out.
+
+    Args:
+        device: where the model is loaded.
+        dtype: the precision of its weights.
+        config: transformers' config of its language model.
+    """
+    if device.type != "cuda":
+        return CPU_BATCH_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    heads = config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
+    kept = 2 * config.num_hidden_layers * heads
+    passing = 4 * config.hidden_size + 3 * config.intermediate_size
+    return max(1, int(MEMORY_SHARE * free / ((kept + passing) * dtype.itemsize)))

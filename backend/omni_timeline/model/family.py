@@ -1,23 +1,46 @@
 """What differs between families of models, as far as the rest of this package has to know it.
 
 A family is a folder beside this file. Its `family.py` states one `ModelFamily` and needs no torch, so that whoever
-plans windows or reads a config knows the numbers before any weights are loaded; its other modules are nobody else's
-business. `checkpoint.FAMILIES` lists them.
+plans windows, decodes frames or fills batches knows the numbers where no weights are loaded; its other modules are
+nobody else's business. `checkpoint.FAMILIES` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from omni_timeline.answers.answer import Answer
+from omni_timeline.errors import MediaError, RequestError
 from omni_timeline.media.clip import Clip
+from omni_timeline.model.prompts import Prompt
 
 if TYPE_CHECKING:
     from omni_timeline.model.checkpoint import Checkpoint
-    from omni_timeline.model.prompts import Prompt
+
+MAX_ASPECT = 200  # of a picture's longer side over its shorter one; beyond it transformers' own sizing gives up
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch: a clip, and what is asked about it.
+
+    Attributes:
+        clip: what the model sees and hears.
+        prompt: what is said to it.
+        second_per_grid: seconds from one temporal grid to the next, as the model is told.
+        grammar: what its answer is held to, in llguidance's syntax; None to let it write what it will.
+        max_new_tokens: where its answer is cut off.
+    """
+
+    clip: Clip
+    prompt: Prompt
+    second_per_grid: float
+    grammar: str | None = None
+    max_new_tokens: int = 512
 
 
 @dataclass(frozen=True)
@@ -41,8 +64,28 @@ class TokenReport:
     prompt_tokens: int
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """What has to be known of a loaded checkpoint where it is not loaded.
+
+    Attributes:
+        description: its version and how it runs, in one line.
+        min_pixels: smaller frames are enlarged to this.
+        max_pixels: larger frames are reduced to this where nobody says otherwise.
+        context_tokens: how many tokens its context holds.
+        batch_tokens: how many tokens of prompts, padding included, are worth trying at a time in the memory that is
+            free on its device.
+    """
+
+    description: str
+    min_pixels: int
+    max_pixels: int
+    context_tokens: int
+    batch_tokens: int
+
+
 class Model(Protocol):
-    """A loaded checkpoint of any family."""
+    """A loaded checkpoint of any family. Any thread may call it; one batch is worked on at a time."""
 
     family: ModelFamily
 
@@ -51,25 +94,14 @@ class Model(Protocol):
         """The checkpoint's name and a hash that changes with its files."""
 
     @property
-    def description(self) -> str:
-        """The version and how it runs, in one line."""
+    def facts(self) -> ModelFacts:
+        """What has to be known of it where it is not loaded."""
 
-    def frame_size(self, height: int, width: int, max_pixels: int | None = None) -> tuple[int, int]:
-        """The height and width that a picture of this size is given to the model in."""
+    def answer(self, rows: Sequence[Row], on_step: Callable[[], None] | None = None) -> list[Answer]:
+        """The answer to each row; all rows with sound, or all without. `on_step` is called at each token."""
 
-    def smaller_frames(self, max_pixels: int | None) -> int:
-        """What to lower `max_pixels` to when frames of that size do not fit into memory."""
-
-    def build(self, clips: Sequence[Clip], prompt: Prompt, second_per_grid: Sequence[float]) -> Mapping[str, Any]:
-        """The tensors of a batch, one row a clip."""
-
-    def generate(
-        self, inputs: Mapping[str, Any], *, max_new_tokens: int, grammars: Sequence[str] | None = None
-    ) -> list[Answer]:
-        """The model's answer to each row."""
-
-    def token_reports(self, inputs: Mapping[str, Any]) -> list[TokenReport]:
-        """What the model makes of each row."""
+    def report(self, row: Row) -> TokenReport:
+        """What it makes of a row."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +114,8 @@ class ModelFamily:
         model_types: the `model_type`s of its checkpoints' config.json.
         frames_per_grid: how many frames it merges into one step of time.
         nominal_second_per_grid: seconds between two grids of a video, as its stock processor assumes.
+        token_side: pixels along each side of the square of a frame that is one token of a grid.
+        audio_tokens_per_second: tokens for a second of sound.
         system_prompt: what it was trained to be told first.
     """
 
@@ -90,11 +124,50 @@ class ModelFamily:
     model_types: tuple[str, ...]
     frames_per_grid: int
     nominal_second_per_grid: float
+    token_side: int
+    audio_tokens_per_second: float
     system_prompt: str
 
     def whole_grids(self, frames: int) -> int:
         """`frames` rounded to whole grids as the family's own samplers do; at least one grid."""
         return max(1, round(frames / self.frames_per_grid)) * self.frames_per_grid
+
+    def second_per_grid(self, clip: Clip) -> float:
+        """True seconds from one grid of a clip to the next; the nominal number for a single grid, at time 0."""
+        return clip.times.second_per_grid(self.frames_per_grid) or self.nominal_second_per_grid
+
+    def frame_size(self, height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+        """The height and width, multiples of `token_side`, that a picture of this size is given to the model in.
+
+        As transformers' `smart_resize` has it, by test: the proportions are kept as well as such multiples allow,
+        and the picture has from `min_pixels` to `max_pixels`.
+
+        Raises:
+            RequestError: bounds that no frame can meet.
+            MediaError: one side is more than MAX_ASPECT times the other.
+        """
+        side = self.token_side
+        if max_pixels < side * side or not 0 < min_pixels <= max_pixels:
+            raise RequestError(
+                f"Frames of {min_pixels} to {max_pixels} pixels are not possible: max_pixels must be at least "
+                f"{side * side} and no less than min_pixels."
+            )
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise MediaError(f"A picture of {width} × {height} pixels is too narrow for the model.")
+        rounded = round(height / side) * side, round(width / side) * side
+        if rounded[0] * rounded[1] > max_pixels:
+            shrink = math.sqrt(height * width / max_pixels)
+            return max(side, _floor(height / shrink, side)), max(side, _floor(width / shrink, side))
+        if rounded[0] * rounded[1] < min_pixels:
+            grow = math.sqrt(min_pixels / (height * width))
+            return math.ceil(height * grow / side) * side, math.ceil(width * grow / side) * side
+        return rounded
+
+    def clip_tokens(self, clip: Clip) -> int:
+        """How many tokens a clip is, but for the words around it."""
+        count, _, height, width = clip.frames.shape
+        video = math.ceil(count / self.frames_per_grid) * (height * width // self.token_side**2)
+        return video + (0 if clip.audio is None else math.ceil(clip.duration * self.audio_tokens_per_second))
 
     def load(self, checkpoint: Checkpoint, *, device: str | None = None, dtype: str | None = None) -> Model:
         """The checkpoint, loaded.
@@ -110,3 +183,7 @@ class ModelFamily:
         module, _, attribute = self.loader.partition(":")
         load = cast("Callable[..., Model]", getattr(import_module(module), attribute).from_checkpoint)
         return load(checkpoint, device=device, dtype=dtype)
+
+
+def _floor(pixels: float, side: int) -> int:
+    return math.floor(pixels / side) * side

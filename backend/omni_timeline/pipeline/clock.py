@@ -25,7 +25,7 @@ class Clock:
 
     def second_per_grid(self, clip: Clip) -> float:
         """Seconds from one grid to the next, as the model is told."""
-        return self._true(clip) if self.remap == "real" else self.family.nominal_second_per_grid
+        return self.family.second_per_grid(clip) if self.remap == "real" else self.family.nominal_second_per_grid
 
     def duration(self, clip: Clip) -> float:
         """How long the clip is in the seconds that the model writes."""
@@ -35,9 +35,8 @@ class Clock:
         """The second of the video for a second that the model writes; at most the clip's end."""
         return min(clip.start + second * self._stretch(clip), clip.end)
 
-    def _true(self, clip: Clip) -> float:
-        return clip.times.second_per_grid(self.family.frames_per_grid) or self.family.nominal_second_per_grid
-
     def _stretch(self, clip: Clip) -> float:
         """Seconds of the video for each second that the model writes."""
-        return self._true(clip) / self.family.nominal_second_per_grid if self.remap == "rescale" else 1.0
+        if self.remap != "rescale":
+            return 1.0
+        return self.family.second_per_grid(clip) / self.family.nominal_second_per_grid

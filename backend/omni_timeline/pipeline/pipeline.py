@@ -1,6 +1,6 @@
 """From the path of a video to the segments that the model sees and hears in it.
 
-    path -> Decoder.open -> look_at: windows -> Clip of each -> model.build -> tensors -> model.generate -> Answer
+    path -> Decoder.open -> look_at: windows -> Clip of each -> model.answer -> Answer
          -> read_answer: segments of each window, with scores -> look_at: merged -> Prediction
 
 Knows the order of the stages. Knows nothing of Label Studio, of HTTP or of printing.
@@ -26,7 +26,7 @@ from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.looks import Round, look_at
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Progress
-from omni_timeline.pipeline.reading import Reading, grammar_for, read_answer
+from omni_timeline.pipeline.reading import Reading, read_answer, row_for
 from omni_timeline.pipeline.windows import Window, split_windows
 
 BATCH = 4  # windows in the model at a time
@@ -63,7 +63,7 @@ class Pipeline:
         try:
             return self._predict(path, _Run(self.model, options, on_progress))
         except OutOfMemoryError:
-            pixels = self.model.smaller_frames(options.max_pixels)
+            pixels = (options.max_pixels or self.model.facts.max_pixels) // 2
             logger.warning("%s does not fit into memory; trying frames of %d pixels", path.name, pixels)
             found = self._predict(path, _Run(self.model, replace(options, max_pixels=pixels), on_progress))
         remark = f"the frames were reduced to {pixels} pixels, since larger ones do not fit into memory"
@@ -165,12 +165,13 @@ class _Run:
 
     def load(self, video: Video, window: Window) -> Clip:
         """What the model gets to see and to hear of a window."""
-        info, options = video.info, self.options
+        info, options, facts = video.info, self.options, self.model.facts
+        largest = facts.max_pixels if options.max_pixels is None else options.max_pixels
         clip = video.clip(
             start=window.start,
             end=window.end if window.end < info.duration else None,
             frames=self.model.family.whole_grids(options.frames),
-            size=self.model.frame_size(info.height, info.width, options.max_pixels),
+            size=self.model.family.frame_size(info.height, info.width, min(facts.min_pixels, largest), largest),
         )
         if options.remap == "rescale" and clip.audio is not None:
             raise RequestError(
@@ -191,14 +192,9 @@ class _Run:
 
     def _ask_batch(self, clips: Sequence[Clip]) -> list[Answer]:
         """As `ask`, for clips that are alike; a batch that does not fit into memory is halved."""
-        options, clock = self.options, self.clock
         try:
-            with self._stage("inputs"):
-                told = [clock.second_per_grid(clip) for clip in clips]
-                inputs = self.model.build(clips, options.words, told)
             with self._stage("generate"):
-                grammars = [grammar_for(clip, options, clock).text for clip in clips] if options.constrained else None
-                return self.model.generate(inputs, max_new_tokens=options.max_new_tokens, grammars=grammars)
+                return self.model.answer([row_for(clip, self.options, self.clock) for clip in clips])
         except OutOfMemoryError:
             if len(clips) == 1:
                 raise
@@ -212,8 +208,7 @@ class _Run:
         `grid_seconds` is not what we meant to tell the model, but what the model itself makes of the tensors, in
         seconds of the video.
         """
-        inputs = self.model.build([clip], self.options.words, [self.clock.second_per_grid(clip)])
-        [report] = self.model.token_reports(inputs)
+        report = self.model.report(row_for(clip, self.options, self.clock))
         return {
             "start": clip.start,
             "end": clip.end,

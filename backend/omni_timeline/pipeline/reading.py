@@ -1,4 +1,4 @@
-"""What a model's answer about one clip says, in seconds of the whole video.
+"""What is asked about one clip, and what the answer says in seconds of the whole video.
 
 Knows the grammar that the answer was held to, and the clock that the model was told. Knows no model and no torch.
 """
@@ -13,6 +13,7 @@ from omni_timeline.answers.confidence import score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.media.clip import Clip
+from omni_timeline.model.family import Row
 from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
@@ -38,6 +39,17 @@ class Reading:
 def grammar_for(clip: Clip, options: PredictOptions, clock: Clock) -> Grammar:
     """What can be written about a clip."""
     return Grammar(options.closed_labels, clock.duration(clip), descriptions=options.descriptions)
+
+
+def row_for(clip: Clip, options: PredictOptions, clock: Clock) -> Row:
+    """What the model is given to answer about a clip."""
+    return Row(
+        clip=clip,
+        prompt=options.words,
+        second_per_grid=clock.second_per_grid(clip),
+        grammar=grammar_for(clip, options, clock).text if options.constrained else None,
+        max_new_tokens=options.max_new_tokens,
+    )
 
 
 def read_answer(answer: Answer, clip: Clip, options: PredictOptions, clock: Clock) -> Reading:

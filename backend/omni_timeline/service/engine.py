@@ -260,7 +260,7 @@ def _loaded(connection: Connection, load: Load) -> Any:
     except OmniTimelineError as error:
         connection.send(("failed", error))
         return None
-    connection.send(("ready", model.description))
+    connection.send(("ready", model.facts.description))
     return model
 
 

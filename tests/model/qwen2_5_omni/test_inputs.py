@@ -26,9 +26,10 @@ from omni_timeline.model.qwen2_5_omni.family import (
     DEFAULT_MAX_PIXELS,
     FRAMES_PER_GRID,
     NOMINAL_SECOND_PER_GRID,
+    QWEN2_5_OMNI,
     SYSTEM_PROMPT,
 )
-from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, keep_grids_whole, true_second_per_grid
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, keep_grids_whole
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.timebase import FrameTimes
 
@@ -306,7 +307,7 @@ class TestTraps:
         """The processor has laid the tokens out for 2 fps by then."""
         clip = make_clip(40, sound=True)
         inputs = stock_inputs(processor, clip, **demo_size(processor))
-        inputs["video_second_per_grid"] = torch.tensor([true_second_per_grid(clip)])
+        inputs["video_second_per_grid"] = torch.tensor([QWEN2_5_OMNI.second_per_grid(clip)])
         wrong = np.abs(Laid(stock, inputs).audio_seconds - STEP * np.arange(1000)) > STEP / 2
         assert wrong.mean() > 0.8
 

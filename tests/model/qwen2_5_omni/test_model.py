@@ -24,8 +24,11 @@ from transformers import (
 )
 
 from model_inputs import Laid, make_clip
+from omni_timeline.answers.grammar import Grammar
 from omni_timeline.errors import ModelError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
+from omni_timeline.model.family import Row
+from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
@@ -382,6 +385,20 @@ class TestAnswers:
             assert times.grid_seconds == tuple(laid.grid_tokens[:, 0])
             assert times.audio_seconds == tuple(laid.audio_seconds)
         assert times.grid_seconds == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8], abs=0.041)
+
+    def test_rows_of_a_batch_have_prompts_grammars_and_lengths_of_their_own(self, tiny: OmniModel) -> None:
+        """Each answer is what it is without the others; one that may write nothing more does not hold them up."""
+        grammar = Grammar(("red square", "low tone"), 3.0).text
+        rows = [
+            Row(make_clip(3, 5, sound=True), Prompt("What is seen?"), 0.24, grammar, 40),
+            Row(make_clip(9, 5, sound=True), Prompt("What is heard?", system=""), 0.72, None, 7),
+            Row(make_clip(4, 5, sound=True), Prompt("What is seen?"), 0.32, grammar, 12),
+        ]
+        together = tiny.answer(rows)
+        for answer, [alone] in zip(together, [tiny.answer([row]) for row in rows], strict=True):
+            assert (answer.text, answer.token_ids, answer.complete) == (alone.text, alone.token_ids, alone.complete)
+            assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
+        assert len(together[1].token_ids) <= 7
 
 
 class TestTheFullModel:

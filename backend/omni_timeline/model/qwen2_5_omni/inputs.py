@@ -21,19 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
-from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
 
-from omni_timeline.errors import MediaError, ModelError, RequestError
+from omni_timeline.errors import ModelError, RequestError
 from omni_timeline.media.clip import Clip
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt
 from omni_timeline.model.qwen2_5_omni.family import (
     DEFAULT_MAX_PIXELS,
     FRAMES_PER_GRID,
-    NOMINAL_SECOND_PER_GRID,
-    PIXELS_PER_TOKEN,
     POSITIONS_PER_SECOND,
+    QWEN2_5_OMNI,
     SAMPLES_PER_TOKEN,
     SYSTEM_PROMPT,
+    TOKEN_SIDE,
 )
 from omni_timeline.timebase import SAMPLE_RATE
 
@@ -84,12 +83,16 @@ class RealTimeInputs:
         saved = processor.video_processor.size
         self._max_pixels = min(saved["longest_edge"], DEFAULT_MAX_PIXELS) if max_pixels is None else max_pixels
         self._min_pixels = min(saved["shortest_edge"], self._max_pixels) if min_pixels is None else min_pixels
-        _check_bounds(self._min_pixels, self._max_pixels)
+        QWEN2_5_OMNI.frame_size(TOKEN_SIDE, TOKEN_SIDE, self._min_pixels, self._max_pixels)  # are they possible?
         self._processor = processor
-        self._side: int = processor.video_processor.patch_size * processor.video_processor.merge_size  # px of a token
         self._positions_per_second: int = config.position_id_per_seconds
         self._positions_per_chunk = int(config.position_id_per_seconds * config.seconds_per_chunk)
         keep_grids_whole(model)
+
+    @property
+    def min_pixels(self) -> int:
+        """The smallest frame that the model sees, in pixels."""
+        return self._min_pixels
 
     @property
     def max_pixels(self) -> int:
@@ -109,20 +112,12 @@ class RealTimeInputs:
             MediaError: one side is more than 200 times the other.
         """
         largest = self._max_pixels if max_pixels is None else max_pixels
-        smallest = min(self._min_pixels, largest)
-        _check_bounds(smallest, largest)
-        try:
-            size: tuple[int, int] = smart_resize(
-                height, width, factor=self._side, min_pixels=smallest, max_pixels=largest
-            )
-        except ValueError as error:
-            raise MediaError(f"A picture of {width} × {height} pixels is too narrow for the model.") from error
-        return size
+        return QWEN2_5_OMNI.frame_size(height, width, min(self._min_pixels, largest), largest)
 
     def build(
         self,
         clips: Sequence[Clip],
-        prompt: Prompt | str = DEFAULT_PROMPT,
+        prompt: Prompt | str | Sequence[Prompt] = DEFAULT_PROMPT,
         second_per_grid: Sequence[float] | None = None,
     ) -> ClipInputs:
         """The inputs of a batch: one row a clip, padded on the left; time 0 of a row is the first frame of its clip.
@@ -132,7 +127,7 @@ class RealTimeInputs:
 
         Args:
             clips: any durations and sizes, either all with sound or all without.
-            prompt: asked of every clip; a string is what the user says.
+            prompt: asked of every clip, or one for each; a string is what the user says.
             second_per_grid: what the model is told of each clip in place of its true seconds from grid to grid.
 
         Raises:
@@ -146,15 +141,17 @@ class RealTimeInputs:
 
         videos = [self._pictures(clip) for clip in clips]
         grids = torch.cat([video["video_grid_thw"] for video in videos])
-        seconds = list(map(true_second_per_grid, clips)) if second_per_grid is None else list(second_per_grid)
+        seconds = list(map(QWEN2_5_OMNI.second_per_grid, clips)) if second_per_grid is None else list(second_per_grid)
         told = torch.tensor(seconds, dtype=torch.float32)
         sounds = self._sounds(clips) if sounding else {}
         heard = _audio_tokens(sounds["feature_attention_mask"].sum(-1)).tolist() if sounding else [None] * len(clips)
 
-        before, after = self._words(Prompt(user=prompt) if isinstance(prompt, str) else prompt)
+        if isinstance(prompt, str | Prompt):
+            prompt = [Prompt(user=prompt) if isinstance(prompt, str) else prompt] * len(clips)
+        words = {said: self._words(said) for said in set(prompt)}
         rows = [
-            torch.cat([before, self._layout(thw, second, tokens), after])
-            for thw, second, tokens in zip(grids, told, heard, strict=True)
+            torch.cat([words[said][0], self._layout(thw, second, tokens), words[said][1]])
+            for said, thw, second, tokens in zip(prompt, grids, told, heard, strict=True)
         ]
         tokenizer = self._processor.tokenizer
         return ClipInputs(
@@ -173,7 +170,7 @@ class RealTimeInputs:
         """The patches of a clip's frames; frames that were decoded at a size for the model are not resized again."""
         height, width = clip.frames.shape[-2:]
         chosen = (height, width) != (clip.info.height, clip.info.width)
-        fitting = (chosen and height % self._side == width % self._side == 0) or (height, width) == self.resize(
+        fitting = (chosen and height % TOKEN_SIDE == width % TOKEN_SIDE == 0) or (height, width) == self.resize(
             clip.info.height, clip.info.width
         )
         return self._processor.video_processor(
@@ -244,11 +241,6 @@ class RealTimeInputs:
         return torch.cat([begin, placeholders, end])
 
 
-def true_second_per_grid(clip: Clip) -> float:
-    """Seconds from one grid of a clip to the next; the stock processor's number for a single grid, at time 0."""
-    return clip.times.second_per_grid(FRAMES_PER_GRID) or NOMINAL_SECOND_PER_GRID
-
-
 def keep_grids_whole(model: nn.Module) -> None:
     """Makes a Qwen2.5-Omni model interleave picture and sound in the order of time, whatever the length of the video.
 
@@ -279,7 +271,7 @@ def _to_the_last_grid(clip: Clip) -> npt.NDArray[np.float32]:
     """
     assert clip.audio is not None
     grids = math.ceil(len(clip.frames) / FRAMES_PER_GRID)
-    tokens = math.floor((grids - 1) * true_second_per_grid(clip) * POSITIONS_PER_SECOND) + 1
+    tokens = math.floor((grids - 1) * QWEN2_5_OMNI.second_per_grid(clip) * POSITIONS_PER_SECOND) + 1
     missing = tokens * SAMPLES_PER_TOKEN - len(clip.audio)
     return np.pad(clip.audio, (0, missing)) if missing > 0 else clip.audio
 
@@ -287,11 +279,3 @@ def _to_the_last_grid(clip: Clip) -> npt.NDArray[np.float32]:
 def _audio_tokens(columns: Tensor) -> Tensor:
     """How many tokens the audio encoder makes of so many columns of log-mel: two halvings, as in transformers."""
     return ((columns - 1) // 2 + 1 - 2) // 2 + 1
-
-
-def _check_bounds(min_pixels: int, max_pixels: int) -> None:
-    if max_pixels < PIXELS_PER_TOKEN or not 0 < min_pixels <= max_pixels:
-        raise RequestError(
-            f"Frames of {min_pixels} to {max_pixels} pixels are not possible: max_pixels must be at least "
-            f"{PIXELS_PER_TOKEN} and no less than min_pixels."
-        )

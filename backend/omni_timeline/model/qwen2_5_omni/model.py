@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self
@@ -27,14 +27,12 @@ from transformers.utils import logging as transformers_logging
 
 from omni_timeline.answers.answer import NUMERALS, Answer
 from omni_timeline.errors import ModelError, first_line
-from omni_timeline.media.clip import Clip
 from omni_timeline.model.checkpoint import DEMO, WAY_OUT, Checkpoint
 from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
-from omni_timeline.model.devices import find_attention, find_device, find_dtype, one_memory_error
-from omni_timeline.model.family import TokenReport
-from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.devices import batch_tokens, find_attention, find_device, find_dtype, one_memory_error
+from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, POSITIONS_PER_SECOND, QWEN2_5_OMNI
-from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 
@@ -144,30 +142,62 @@ class OmniModel:
         how += [self.model.config._attn_implementation, f"{size} parameters"]
         return f"{self.version}: {', '.join(how)}" + (f" ({DEMO_NOTE})" if self.checkpoint.is_demo else "")
 
-    def frame_size(self, height: int, width: int, max_pixels: int | None = None) -> tuple[int, int]:
-        """The height and width that a picture of this size is given to the model in; see `RealTimeInputs.resize`."""
-        return self.inputs.resize(height, width, max_pixels)
+    @property
+    def facts(self) -> ModelFacts:
+        """What has to be known of it where it is not loaded."""
+        text = self.model.config.get_text_config()
+        return ModelFacts(
+            description=self.description,
+            min_pixels=self.inputs.min_pixels,
+            max_pixels=self.inputs.max_pixels,
+            context_tokens=text.max_position_embeddings,
+            batch_tokens=batch_tokens(self.model.device, self.model.dtype, text),
+        )
 
-    def smaller_frames(self, max_pixels: int | None) -> int:
-        """What to lower `max_pixels` to when frames of that size do not fit into memory."""
-        return (self.inputs.max_pixels if max_pixels is None else max_pixels) // 2
+    def answer(self, rows: Sequence[Row], on_step: Callable[[], None] | None = None) -> list[Answer]:
+        """The answer to each row, most likely token by token; each is cut off at its own limit.
 
-    def build(
-        self, clips: Sequence[Clip], prompt: Prompt, second_per_grid: Sequence[float] | None = None
-    ) -> ClipInputs:
-        """The tensors of a batch, one row a clip; see `RealTimeInputs.build`."""
-        return self.inputs.build(clips, prompt, second_per_grid)
+        Args:
+            rows: all with sound, or all without.
+            on_step: called at each token.
+
+        Raises:
+            RequestError: a row's words hold control tokens of the model.
+            ModelError: a row's grammar is too large to be followed.
+            OutOfMemoryError: this is too much at once.
+        """
+        with one_memory_error():
+            inputs = self.inputs.build(
+                [row.clip for row in rows], [row.prompt for row in rows], [row.second_per_grid for row in rows]
+            )
+        return self.generate(
+            inputs,
+            max_new_tokens=[row.max_new_tokens for row in rows],
+            grammars=[row.grammar for row in rows],
+            on_step=on_step,
+        )
+
+    def report(self, row: Row) -> TokenReport:
+        """What the model makes of a row."""
+        [report] = self.token_reports(self.inputs.build([row.clip], row.prompt, [row.second_per_grid]))
+        return report
 
     def generate(
-        self, inputs: Mapping[str, Any], *, max_new_tokens: int = 512, grammars: Sequence[str] | None = None
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        max_new_tokens: int | Sequence[int] = 512,
+        grammars: Sequence[str | None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> list[Answer]:
         """The model's answer to each row of `inputs`, most likely token by token.
 
         Args:
-            inputs: of one clip or more, as `inputs.RealTimeInputs.build` makes them.
-            max_new_tokens: where an answer is cut off.
-            grammars: one for each row, in llguidance's syntax, which its answer follows; None to let
-                the model write what it will.
+            inputs: of one clip or more, as `RealTimeInputs.build` makes them.
+            max_new_tokens: where an answer is cut off; one number, or one for each row.
+            grammars: one for each row, in llguidance's syntax, which its answer follows; None to let the model write
+                what it will.
+            on_step: called at each token.
 
         Raises:
             ModelError: a grammar is too large to be followed.
@@ -176,28 +206,33 @@ class OmniModel:
         device = self.model.device
         on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
         rows, prompt_length = on_device["input_ids"].shape
-        following = None
-        if grammars is not None:
-            if len(grammars) != rows:
-                raise ValueError(f"{rows} clips need as many grammars, got {len(grammars)}")
-            matchers = [self.grammars.matcher(grammar) for grammar in grammars]
-            following = GrammarConstraint(matchers, self._end_ids, self._vocabulary_size)
-        own_scores = LogProbRecorder(self._numeral_ids, following)
+        limits = [max_new_tokens] * rows if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        constraint = None
+        if grammars is not None or len(set(limits)) > 1:
+            constraint = self._constraint(grammars or [None] * rows, limits)
+        recorder = LogProbRecorder(self._numeral_ids, constraint, on_step)
         with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
             sequences: Tensor = self.model.generate(
-                **on_device, max_new_tokens=max_new_tokens, logits_processor=LogitsProcessorList([own_scores])
+                **on_device, max_new_tokens=max(limits), logits_processor=LogitsProcessorList([recorder])
             )
-        chosen, numerals = own_scores.of(sequences)
+        chosen, numerals = recorder.of(sequences)
         return [
-            self._answer(token_ids, row, row_numerals, whole)
-            for token_ids, row, row_numerals, whole in zip(
+            self._answer(token_ids[:limit], row, row_numerals, whole)
+            for token_ids, row, row_numerals, whole, limit in zip(
                 sequences[:, prompt_length:].tolist(),
                 chosen.tolist(),
                 numerals.tolist(),
-                following.whole if following else [None] * rows,
+                constraint.whole if constraint else [None] * rows,
+                limits,
                 strict=True,
             )
         ]
+
+    def _constraint(self, grammars: Sequence[str | None], limits: Sequence[int]) -> GrammarConstraint:
+        if len(grammars) != len(limits):
+            raise ValueError(f"{len(limits)} clips need as many grammars, got {len(grammars)}")
+        matchers = [None if grammar is None else self.grammars.matcher(grammar) for grammar in grammars]
+        return GrammarConstraint(matchers, self._end_ids, self._vocabulary_size, limits)
 
     def _answer(
         self,
@@ -233,7 +268,7 @@ class OmniModel:
 
     @property
     def _vocabulary_size(self) -> int:
-        return int(self.model.lm_head.out_features)
+        return int(self.model.config.get_text_config().vocab_size)
 
     def token_reports(self, inputs: Mapping[str, Any]) -> list[TokenReport]:
         """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
