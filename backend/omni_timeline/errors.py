@@ -80,6 +80,10 @@ class ModelError(OmniTimelineError):
     status = 503
 
 
+class ModelLostError(ModelError):
+    """A model's process ended, or gave no sign of life, before it had answered."""
+
+
 class OutOfMemoryError(ModelError):
     """The model cannot run on so much at once in the memory there is."""
 

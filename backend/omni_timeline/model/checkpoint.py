@@ -62,6 +62,11 @@ class Checkpoint:
         basename = DEMO if name == DEMO else (name.rsplit("/", 1)[-1] if HUB_ID.fullmatch(name) else folder.name)
         return cls(name, folder, f"{basename}-{_content_hash(folder)}", family)
 
+    @staticmethod
+    def is_local(name: str) -> bool:
+        """Whether a checkpoint of this name is found without a download."""
+        return name == DEMO or Path(name).expanduser().is_dir()
+
     @property
     def is_demo(self) -> bool:
         """Whether this is the bundled demo checkpoint, which nobody should take for a real one."""

@@ -1,33 +1,26 @@
-"""From the path of a video to the segments that the model sees and hears in it.
+"""From the path of a video to the segments that the model sees and hears in it: the straight path, one video at a time.
 
-    path -> Decoder.open -> look_at: windows -> Clip of each -> model.answer -> Answer
-         -> read_answer: segments of each window, with scores -> look_at: merged -> Prediction
+    path -> Decoder.open -> VideoRun: windows -> Clip of each -> model.answer -> Answer -> VideoRun: segments, merged
+         -> Prediction
 
-Knows the order of the stages. Knows nothing of Label Studio, of HTTP or of printing.
+Knows the order of the stages. `scheduler` walks the same path with many videos at a time.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from omni_timeline.answers.answer import Answer
-from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, RequestError
+from omni_timeline.errors import OmniTimelineError, OutOfMemoryError
 from omni_timeline.media.clip import Clip
-from omni_timeline.media.isolated import Decoder, Video
+from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.family import Model
-from omni_timeline.pipeline.clock import Clock
-from omni_timeline.pipeline.looks import Round, look_at
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Progress
-from omni_timeline.pipeline.reading import Reading, read_answer, row_for
-from omni_timeline.pipeline.windows import Window, split_windows
+from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction
+from omni_timeline.pipeline.run import VideoRun, degraded, with_smaller_frames
 
 BATCH = 4  # windows in the model at a time
 
@@ -35,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """A model, and the processes that read videos for it.
+    """A model in this process, and the processes that read videos for it.
 
     Args:
         model: a loaded checkpoint.
@@ -59,16 +52,13 @@ class Pipeline:
         Raises:
             OmniTimelineError: the video cannot be read, or the model cannot run on it.
         """
-        options = options or PredictOptions()
+        run = self._run(path, options, on_progress)
         try:
-            return self._predict(path, _Run(self.model, options, on_progress))
+            return self._predict(run)
         except OutOfMemoryError:
-            pixels = (options.max_pixels or self.model.facts.max_pixels) // 2
-            logger.warning("%s does not fit into memory; trying frames of %d pixels", path.name, pixels)
-            found = self._predict(path, _Run(self.model, replace(options, max_pixels=pixels), on_progress))
-        remark = f"the frames were reduced to {pixels} pixels, since larger ones do not fit into memory"
-        version = options.version(self.model.version)
-        return replace(found, model_version=version, warnings=(*found.warnings, remark), is_degraded=True)
+            smaller = with_smaller_frames(run)
+            logger.warning("%s does not fit into memory; trying smaller frames", path.name)
+            return degraded(self._predict(smaller), run.options.version(self.model.version), smaller.options)
 
     def predict_all(
         self,
@@ -84,18 +74,18 @@ class Pipeline:
                 yield Failure(path, error)
 
     def clips(self, path: Path, options: PredictOptions | None = None) -> Iterator[Clip]:
-        """What the model gets to see and to hear of a video, window by window."""
-        run = _Run(self.model, options or PredictOptions())
+        """What the model gets to see and to hear of a video at its first look, window by window."""
+        run = self._run(path, options)
         with self.decoder.open(path) as video:
-            for window in split_windows(video.info.duration, run.options.window_seconds):
-                yield run.load(video, window)
+            run.begin(video.info)
+            while (turn := run.next_window()) is not None:
+                yield run.load(video, turn[1])
 
     def inspect(self, path: Path, options: PredictOptions | None = None) -> dict[str, Any]:
         """What the model is given of one video, for a person or a test to look at: `omni-timeline inspect --json`."""
-        options = options or PredictOptions()
-        run = _Run(self.model, options)
-        described = [(clip.info, run.describe(clip)) for clip in self.clips(path, options)]
-        info, family = described[0][0], self.model.family
+        run, family = self._run(path, options), self.model.family
+        described = [(clip.info, self._describe(run, clip)) for clip in self.clips(path, options)]
+        info, words = described[0][0], run.options.words
         return {
             "video": str(path),
             "duration": info.duration,
@@ -104,111 +94,52 @@ class Pipeline:
             "start_time": info.start_time,
             "frames_per_grid": family.frames_per_grid,
             "windows": [window for _, window in described],
-            "system_prompt": family.system_prompt if options.words.system is None else options.words.system,
-            "prompt": options.words.user,
+            "system_prompt": family.system_prompt if words.system is None else words.system,
+            "prompt": words.user,
         }
 
-    def _predict(self, path: Path, run: _Run) -> Prediction:
-        options = run.options
-        readings: list[Reading] = []
-        with self.decoder.open(path) as video:
-            looking = look_at(video.info.duration, options)
-            wanted = next(looking)
-            while True:
-                found = list(run.readings(video, wanted))
-                readings += found if wanted.stage == "windows" else []
-                try:
-                    wanted = looking.send(found)
-                except StopIteration as end:
-                    segments = end.value
-                    break
-        return Prediction(
-            path=path,
-            duration=video.info.duration,
-            segments=segments,
-            model_version=options.version(self.model.version),
-            text="\n".join(reading.text for reading in readings),
-            warnings=tuple(dict.fromkeys(warning for reading in readings for warning in reading.warnings)),
-            lines=dict(sum((reading.lines for reading in readings), Counter())),
-            seconds=run.seconds,
-        )
+    def _run(self, path: Path, options: PredictOptions | None, on_progress: OnProgress | None = None) -> VideoRun:
+        return VideoRun(path, options or PredictOptions(), self.model.family, self.model.facts, on_progress)
 
+    def _predict(self, run: VideoRun) -> Prediction:
+        with self.decoder.open(run.path) as video:
+            run.begin(video.info)
+            while run.segments is None:
+                turns = [turn for _ in range(BATCH) if (turn := run.next_window()) is not None]
+                clips = [run.load(video, window) for _, window in turns]
+                with run.stage("generate"):
+                    answers = self._ask(run, clips)
+                for (number, _), clip, answer in zip(turns, clips, answers, strict=True):
+                    run.put(number, clip, answer)
+        return run.prediction(self.model.version)
 
-@dataclass
-class _Run:
-    """One video's way through the model: what is asked, who watches, and the seconds of each stage so far."""
-
-    model: Model
-    options: PredictOptions
-    on_progress: OnProgress | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def clock(self) -> Clock:
-        """The time that the model is told."""
-        return Clock(self.options.remap, self.model.family)
-
-    def readings(self, video: Video, wanted: Round) -> Iterator[Reading]:
-        """What the model says of each window of a round, in order; a few at a time are in memory."""
-        windows = wanted.windows
-        for begin in range(0, len(windows), BATCH):
-            self._report(Progress(wanted.stage, begin, len(windows)))
-            with self._stage("decode"):
-                clips = [self.load(video, window) for window in windows[begin : begin + BATCH]]
-            answers = self.ask(clips)
-            with self._stage("read"):
-                yield from [
-                    read_answer(answer, clip, self.options, self.clock)
-                    for clip, answer in zip(clips, answers, strict=True)
-                ]
-        self._report(Progress(wanted.stage, len(windows), len(windows)))
-
-    def load(self, video: Video, window: Window) -> Clip:
-        """What the model gets to see and to hear of a window."""
-        info, options, facts = video.info, self.options, self.model.facts
-        largest = facts.max_pixels if options.max_pixels is None else options.max_pixels
-        clip = video.clip(
-            start=window.start,
-            end=window.end if window.end < info.duration else None,
-            frames=self.model.family.whole_grids(options.frames),
-            size=self.model.family.frame_size(info.height, info.width, min(facts.min_pixels, largest), largest),
-        )
-        if options.remap == "rescale" and clip.audio is not None:
-            raise RequestError(
-                f"{info.path.name} has sound, and remap 'rescale' cannot keep sound and picture together: "
-                "use remap 'real', or a copy of the video without its sound track."
-            )
-        return clip
-
-    def ask(self, clips: Sequence[Clip]) -> list[Answer]:
+    def _ask(self, run: VideoRun, clips: Sequence[Clip]) -> list[Answer]:
         """The model's answer about each clip. Clips with sound and clips without are asked about apart."""
         answers: dict[int, Answer] = {}
         for sounding in (False, True):
             chosen = [index for index, clip in enumerate(clips) if (clip.audio is not None) == sounding]
             if chosen:
-                given = self._ask_batch([clips[index] for index in chosen])
-                answers |= dict(zip(chosen, given, strict=True))
+                answers |= dict(zip(chosen, self._ask_batch(run, [clips[index] for index in chosen]), strict=True))
         return [answers[index] for index in range(len(clips))]
 
-    def _ask_batch(self, clips: Sequence[Clip]) -> list[Answer]:
-        """As `ask`, for clips that are alike; a batch that does not fit into memory is halved."""
+    def _ask_batch(self, run: VideoRun, clips: Sequence[Clip]) -> list[Answer]:
+        """As `_ask`, for clips that are alike; a batch that does not fit into memory is halved."""
         try:
-            with self._stage("generate"):
-                return self.model.answer([row_for(clip, self.options, self.clock) for clip in clips])
+            return self.model.answer([run.row(clip) for clip in clips])
         except OutOfMemoryError:
             if len(clips) == 1:
                 raise
             logger.warning("%d windows at a time do not fit into memory; trying half as many", len(clips))
             half = len(clips) // 2
-            return self._ask_batch(clips[:half]) + self._ask_batch(clips[half:])
+            return self._ask_batch(run, clips[:half]) + self._ask_batch(run, clips[half:])
 
-    def describe(self, clip: Clip) -> dict[str, Any]:
+    def _describe(self, run: VideoRun, clip: Clip) -> dict[str, Any]:
         """What the model is given of one clip.
 
         `grid_seconds` is not what we meant to tell the model, but what the model itself makes of the tensors, in
         seconds of the video.
         """
-        report = self.model.report(row_for(clip, self.options, self.clock))
+        report = self.model.report(run.row(clip))
         return {
             "start": clip.start,
             "end": clip.end,
@@ -219,16 +150,3 @@ class _Run:
             "video_tokens": report.video_tokens,
             "prompt_tokens": report.prompt_tokens,
         }
-
-    def _report(self, progress: Progress) -> None:
-        if self.on_progress is not None:
-            self.on_progress(progress)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Count the time of the block to a stage."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began

@@ -1,0 +1,314 @@
+"""A model in a process of its own, on one device: whatever it does, this side goes on.
+
+Importing torch holds Python's lock for seconds, generation takes all cores, memory may run out and a GPU may hang: none
+of that is felt here. A process that ends is started again; one that gives no sign of life is ended. What it was asked
+is then lost, and `ModelLostError` says so.
+
+Knows when a model is there, and what to make of its silence. Knows no videos and no turns. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from omni_timeline import processes
+from omni_timeline.errors import ModelError, ModelLostError, OmniTimelineError
+from omni_timeline.model.checkpoint import FAMILIES, Checkpoint
+from omni_timeline.model.family import ModelFacts, ModelFamily, Row
+from omni_timeline.model.wire import (
+    Alive,
+    Answered,
+    Ask,
+    Broken,
+    Found,
+    Hello,
+    Load,
+    Loaded,
+    Message,
+    Refused,
+    receive,
+    send,
+)
+
+SILENCE_SECONDS = 600.0  # s without a sign of life
+LOADING_ATTEMPTS = 3  # in a row without a model
+PAUSE = 1.0  # s before a process is started again; doubles
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "failed"]
+
+
+def models_on(
+    devices: Sequence[str | None], load: Load, *, silence_seconds: float = SILENCE_SECONDS
+) -> list[IsolatedModel]:
+    """A model for each device, of the checkpoint that `load` names; a device may be there twice.
+
+    The cores are shared out between them and the processes that decode.
+    """
+    threads = max(1, (os.cpu_count() or 1) // (len(devices) + 1))
+    return [
+        IsolatedModel(replace(load, device=device), silence_seconds=silence_seconds, threads=threads)
+        for device in devices
+    ]
+
+
+class IsolatedModel:
+    """A model in another process. One batch at a time; several threads may look at it.
+
+    Args:
+        load: which checkpoint, and where it runs.
+        silence_seconds: how long the process may give no sign of life, while it loads or answers.
+        threads: how many it computes with on a CPU; what OMP_NUM_THREADS says wins.
+
+    Attributes:
+        load: which checkpoint, and where it runs.
+        doing: what it does while it loads, in words; "" when it has said nothing.
+        loads: how often the model was loaded so far.
+    """
+
+    def __init__(self, load: Load, *, silence_seconds: float = SILENCE_SECONDS, threads: int = 1) -> None:
+        self.load = load
+        self.doing = ""
+        self.loads = 0
+        self._silence_seconds = silence_seconds
+        self._threads = threads
+        self._change = threading.Condition()
+        self._state: State = "loading"
+        self._error: OmniTimelineError | None = None
+        self._version: str | None = None
+        self._family: ModelFamily | None = None
+        self._facts: ModelFacts | None = None
+        self._peer: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting_since: float | None = None  # for a sign of life, on time.monotonic's clock
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to load, and keep a process running from now on. Does nothing the second time."""
+        with self._change:
+            if self._thread is not None or self._closed:
+                return
+            self._thread = threading.Thread(target=self._keep_running, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> State:
+        """Whether a model is there."""
+        return self._state
+
+    @property
+    def error(self) -> OmniTimelineError | None:
+        """Why there is no model, when none is coming."""
+        return self._error
+
+    @property
+    def version(self) -> str | None:
+        """The checkpoint's version: known long before the model is loaded; None until then."""
+        return self._version
+
+    @property
+    def family(self) -> ModelFamily:
+        """The checkpoint's family; known when its version is."""
+        assert self._family is not None
+        return self._family
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What the loaded model says of itself; None before the first one was loaded."""
+        return self._facts
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the model's process, while there is one."""
+        return self._process.pid if self._process else None
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long a sign of life has been waited for; 0 while there is nothing to do."""
+        since = self._waiting_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def wait_for_version(self, seconds: float) -> str | None:
+        """The checkpoint's version, if it is known within so many seconds."""
+        with self._change:
+            self._change.wait_for(lambda: self._version is not None or self._error is not None, seconds)
+        return self._version
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether the model is there within so many seconds (None: however long it takes).
+
+        Raises:
+            OmniTimelineError: there will be none.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._state != "loading" or self._closed, seconds)
+            if self._error is not None:
+                raise self._error
+            return self._state == "ready"
+
+    def ask(self, rows: Sequence[Row]) -> Answered:
+        """The answers to a batch; one caller at a time.
+
+        Raises:
+            ModelLostError: there is no process, or it ended meanwhile; the next one may answer.
+        """
+        with self._change:
+            peer = self._peer
+        if peer is None:
+            raise ModelLostError("The model's process is not there.")
+        try:
+            send(peer, Ask(tuple(rows)))
+            while isinstance(message := self._next(peer), Alive):
+                pass
+        except OSError as error:
+            raise self._lost(peer, self._why(error)) from error
+        if isinstance(message, Answered):
+            return message
+        raise self._lost(peer, message.words if isinstance(message, Broken) else f"it said {message}")
+
+    def close(self) -> None:
+        """End the process."""
+        with self._change:
+            self._closed = True
+            process = self._process
+            self._change.notify_all()
+        if process is not None:
+            process.kill()
+            process.wait()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _next(self, peer: socket.socket) -> Message:
+        """The next message, which must come before the process has been silent for too long."""
+        self._waiting_since = time.monotonic()
+        try:
+            peer.settimeout(self._silence_seconds)
+            return receive(peer)
+        finally:
+            self._waiting_since = None
+
+    def _why(self, error: OSError) -> str:
+        if isinstance(error, TimeoutError):
+            return f"it gave no sign of life for {self._silence_seconds:g} s"
+        return "it ended"
+
+    def _lost(self, peer: socket.socket, why: str) -> ModelLostError:
+        """End a process that is of no more use; the thread that keeps one running starts the next."""
+        with self._change:
+            if self._peer is peer:
+                self._peer = None
+                self._state = "loading"
+                process = self._process
+                if process is not None and process.poll() is None:
+                    process.kill()
+            self._change.notify_all()
+        log.error("The model's process on %s is of no more use: %s", self.load.device or "its device", why)
+        return ModelLostError(f"The model's process is of no more use: {why}.")
+
+    def _keep_running(self) -> None:
+        self._look_for_local_version()
+        failures = 0
+        while not self._closed:
+            try:
+                peer = self._start()
+            except OSError as error:
+                failures += 1
+                log.error("The model's process brought no model: %s", self._why(error))
+                self._end()
+                if failures == LOADING_ATTEMPTS:
+                    self._set(
+                        "failed", ModelError("The model's process ends while it loads; the server's log says more.")
+                    )
+                    return
+                with self._change:
+                    self._change.wait_for(lambda: self._closed, PAUSE * 2**failures)
+                continue
+            except OmniTimelineError as error:
+                log.error("The model could not be loaded: %s", error)
+                self._set("failed", error)
+                return
+            failures = 0
+            assert self._process is not None
+            self._process.wait()
+            with self._change:
+                unexpected = self._peer is peer and not self._closed
+            if unexpected:
+                self._lost(peer, f"it ended ({_how(self._process.returncode)})")
+            peer.close()
+
+    def _look_for_local_version(self) -> None:
+        """What is on this machine can be named before a process is up."""
+        try:
+            if Checkpoint.is_local(self.load.name):
+                found = Checkpoint.find(self.load.name)
+                self._know(Found(found.version, found.family.name))
+        except (OmniTimelineError, OSError):
+            pass  # the process will say what is wrong
+
+    def _start(self) -> socket.socket:
+        """A process with a loaded model.
+
+        Raises:
+            OSError: it ended, or was silent.
+            OmniTimelineError: there will be no model.
+        """
+        # Threads that wait for each other in a loop are slower than one thread as soon as anything else runs.
+        computing = {"OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**computing, **processes.environment_without_secrets()}
+        process, peer = processes.start("omni_timeline.model.worker", environment=environment)
+        with self._change:
+            self._process = process
+            if self._closed:
+                process.kill()
+        began = time.monotonic()
+        send(peer, Hello(self.load, log.getEffectiveLevel()))
+        while not isinstance(message := self._next(peer), Loaded):
+            match message:
+                case Found():
+                    self._know(message)
+                case Alive(words):
+                    self.doing = words
+                case Refused(error):
+                    process.wait()
+                    raise error
+                case Broken(words):
+                    raise ConnectionResetError(words)
+        log.info("Model ready after %.1f s: %s", time.monotonic() - began, message.facts.description)
+        with self._change:
+            self._peer, self._facts, self.doing = peer, message.facts, ""
+            self.loads += 1
+        self._set("ready", None)
+        return peer
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _know(self, found: Found) -> None:
+        with self._change:
+            self._version = found.version
+            self._family = next(family for family in FAMILIES if family.name == found.family)
+            self._change.notify_all()
+
+    def _set(self, state: State, error: OmniTimelineError | None) -> None:
+        with self._change:
+            self._state, self._error = state, error
+            self._change.notify_all()
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "without a status"
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,0 +1,95 @@
+"""The scheduler's decode threads: a window of whichever video is due first, again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from omni_timeline.media.isolated import Decoder
+from omni_timeline.model.isolated import IsolatedModel
+from omni_timeline.pipeline.backlog import Backlog, Job, ReadyRow
+from omni_timeline.pipeline.batches import RowCost
+from omni_timeline.pipeline.prediction import Progress
+from omni_timeline.pipeline.run import VideoRun
+from omni_timeline.pipeline.statistics import Statistics
+
+WORDS_TOKENS = 150  # about as many as the words around a clip
+
+
+class Decoding:
+    """What one decode thread does; several may run at a time.
+
+    Args:
+        backlog: where jobs come from and decoded windows go.
+        decoder: opens videos.
+        models: one of them says how large frames are, once it is loaded.
+        statistics: counts.
+    """
+
+    def __init__(
+        self, backlog: Backlog, decoder: Decoder, models: Sequence[IsolatedModel], statistics: Statistics
+    ) -> None:
+        self._backlog = backlog
+        self._decoder = decoder
+        self._models = models
+        self._statistics = statistics
+
+    def run(self) -> None:
+        """Decode until the backlog is closed."""
+        while (job := self._next_job()) is not None:
+            try:
+                self._decode_one(job)
+            except Exception as error:  # whatever happens to one video must not cost the others
+                self._backlog.fail(job, error)
+            finally:
+                with self._backlog.change:
+                    job.is_decoding = False
+                    self._backlog.change.notify_all()
+
+    def _next_job(self) -> Job | None:
+        """The next video to decode a window of; None when there is nothing more to do."""
+        backlog = self._backlog
+        with backlog.change:
+            while not backlog.is_closed:
+                is_loaded = any(model.facts is not None for model in self._models)
+                if is_loaded and (job := backlog.next_job()) is not None:
+                    return job
+                backlog.change.wait()
+        return None
+
+    def _decode_one(self, job: Job) -> None:
+        """Open the video if it is not open, and decode its next window."""
+        if job.video is None:
+            self._open(job)
+        run, video = job.run, job.video
+        assert run is not None
+        assert video is not None
+        if (turn := run.next_window()) is None:
+            return
+        number, window = turn
+        needed = run.clip_bytes(window)
+        with self._backlog.change:
+            self._backlog.change.wait_for(lambda: self._backlog.is_closed or self._backlog.has_room_for(needed))
+            self._backlog.bytes_in_use += needed
+        began = time.perf_counter()
+        try:
+            clip = run.load(video, window)
+        except BaseException:
+            self._backlog.release(needed)
+            raise
+        self._statistics.decoded(time.perf_counter() - began)
+        cost = RowCost(job.due, run.family.clip_tokens(clip) + WORDS_TOKENS, kind=clip.audio is not None)
+        with self._backlog.change:
+            self._backlog.decoded(ReadyRow(job, run, number, clip, needed, cost, time.monotonic()))
+            self._backlog.change.notify_all()
+
+    def _open(self, job: Job) -> None:
+        if job.on_progress is not None:
+            job.on_progress(Progress("opening"))
+        model = next(model for model in self._models if model.facts is not None)
+        assert model.facts is not None
+        run = VideoRun(job.path, job.options, model.family, model.facts, job.on_progress)
+        with run.stage("decode"):
+            job.video = job.opened.enter_context(self._decoder.open(job.path))
+        run.begin(job.video.info)
+        job.run = run

@@ -1,0 +1,162 @@
+"""Many videos at a time: decoding runs ahead in several processes while the models answer, in batches across videos.
+
+    submit -> Backlog -> Decoding: a few threads, each with a process for its video -> Backlog
+                      -> Answering: a thread for each model, with a batch           -> Future
+
+What comes next is `Backlog`'s business, what a video needs `VideoRun`'s.
+
+What goes wrong costs its own video only. A decoder that dies is its video's error. A model's process that dies, or is
+silent for too long, is replaced, and the rows it had are asked again, each by itself: one that brings down a second
+process is its video's error. A batch that does not fit into memory halves the budget of batches; a single row that does
+not fit has its video looked at again in smaller frames.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from omni_timeline.errors import OmniTimelineError
+from omni_timeline.media.isolated import Decoder
+from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.model.isolated import IsolatedModel
+from omni_timeline.pipeline.answering import Answering
+from omni_timeline.pipeline.backlog import Backlog, Job, Priority
+from omni_timeline.pipeline.decoding import Decoding
+from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction
+from omni_timeline.pipeline.statistics import Statistics
+
+MEMORY_BYTES = 1024**3  # of decoded clips that wait for a model, or are in one
+MAX_DECODERS = 8
+AHEAD = 256  # videos submitted before the one whose result is waited for
+
+
+class Scheduler:
+    """Videos in, predictions out. May be used by several threads.
+
+    Args:
+        models: one for each device, of one checkpoint.
+        limits: what one video may ask of a decoder.
+        decoders: how many videos are decoded at a time; by default one for each core, at most MAX_DECODERS.
+        memory_bytes: how much decoded clips may take up.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[IsolatedModel],
+        *,
+        limits: DecodeLimits | None = None,
+        decoders: int | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.models = tuple(models)
+        self.statistics = Statistics()
+        self._decoder = Decoder(limits)
+        self._decoders = decoders or min(MAX_DECODERS, os.cpu_count() or 1)
+        self._backlog = Backlog(memory_bytes)
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the models and the threads. Does nothing the second time."""
+        if self._threads:
+            return
+        for model in self.models:
+            model.start()
+        decoding = Decoding(self._backlog, self._decoder, self.models, self.statistics)
+        answering = [Answering(self._backlog, model, self.statistics, self._give_up) for model in self.models]
+        work = [decoding.run] * self._decoders + [each.run for each in answering]
+        self._threads = [threading.Thread(target=each, name="scheduler", daemon=True) for each in work]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End everything; what is not done yet is cancelled."""
+        for job in self._backlog.close():
+            job.future.cancel()
+        for model in self.models:
+            model.close()
+        self._decoder.close()
+        for thread in self._threads:
+            thread.join()
+        self._decoder.close()  # a thread may have opened one more video meanwhile
+
+    def __enter__(self) -> Scheduler:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def version(self) -> str | None:
+        """The checkpoint's version; known long before a model is loaded, None until then."""
+        return next((model.version for model in self.models if model.version is not None), None)
+
+    @property
+    def error(self) -> OmniTimelineError | None:
+        """Why there is no model, when none is coming on any device."""
+        errors = [model.error for model in self.models]
+        return errors[0] if errors and all(error is not None for error in errors) else None
+
+    def submit(
+        self,
+        path: Path,
+        options: PredictOptions | None = None,
+        *,
+        priority: Priority = Priority.REQUEST,
+        on_progress: OnProgress | None = None,
+    ) -> Future[Prediction]:
+        """The segments of one video, some time; the future's error is an OmniTimelineError."""
+        due = time.monotonic() + priority.value
+        job = Job(path, options or PredictOptions(), due, priority is Priority.INTERACTIVE, on_progress)
+        if (error := self.error) is not None:
+            job.future.set_exception(error)
+        elif not self._backlog.add(job):
+            job.future.cancel()
+        return job.future
+
+    def predict(
+        self,
+        path: Path,
+        options: PredictOptions | None = None,
+        on_progress: OnProgress | None = None,
+        *,
+        priority: Priority = Priority.REQUEST,
+    ) -> Prediction:
+        """The segments of one video.
+
+        Raises:
+            OmniTimelineError: the video cannot be read, the model cannot run on it, or there is no model.
+        """
+        return self.submit(path, options, priority=priority, on_progress=on_progress).result()
+
+    def predict_all(
+        self, paths: Iterable[Path], options: PredictOptions | None = None, on_progress: OnProgress | None = None
+    ) -> Iterator[Prediction | Failure]:
+        """One result for each path, in their order. A video that fails does not cost the others."""
+        ahead: deque[tuple[Path, Future[Prediction]]] = deque()
+        for path in paths:
+            ahead.append((path, self.submit(path, options, on_progress=on_progress)))
+            if len(ahead) >= AHEAD:
+                yield _result(*ahead.popleft())
+        while ahead:
+            yield _result(*ahead.popleft())
+
+    def _give_up(self) -> None:
+        """Fail what waits, if there is no model left to wait for."""
+        if (error := self.error) is not None:
+            for job in self._backlog.jobs():
+                self._backlog.fail(job, error)
+
+
+def _result(path: Path, future: Future[Prediction]) -> Prediction | Failure:
+    try:
+        return future.result()
+    except OmniTimelineError as error:
+        return Failure(path, error)
