@@ -58,7 +58,7 @@ class Scheduler:
         self.models = tuple(models)
         self.statistics = Statistics()
         self._decoder = Decoder(limits)
-        self._decoders = decoders or min(MAX_DECODERS, os.cpu_count() or 1)
+        self.decoders = decoders or min(MAX_DECODERS, os.cpu_count() or 1)
         self._backlog = Backlog(memory_bytes)
         self._threads: list[threading.Thread] = []
 
@@ -70,7 +70,7 @@ class Scheduler:
             model.start()
         decoding = Decoding(self._backlog, self._decoder, self.models, self.statistics)
         answering = [Answering(self._backlog, model, self.statistics, self._give_up) for model in self.models]
-        work = [decoding.run] * self._decoders + [each.run for each in answering]
+        work = [decoding.run] * self.decoders + [each.run for each in answering]
         self._threads = [threading.Thread(target=each, name="scheduler", daemon=True) for each in work]
         for thread in self._threads:
             thread.start()
