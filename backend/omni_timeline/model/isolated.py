@@ -39,6 +39,7 @@ from omni_timeline.model.wire import (
     send,
 )
 
+WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
@@ -69,6 +70,7 @@ class IsolatedModel:
         load: which checkpoint, and where it runs.
         silence_seconds: how long the process may give no sign of life, while it loads or answers.
         threads: how many it computes with on a CPU; what OMP_NUM_THREADS says wins.
+        worker: the module that is run.
 
     Attributes:
         load: which checkpoint, and where it runs.
@@ -76,12 +78,15 @@ class IsolatedModel:
         loads: how often the model was loaded so far.
     """
 
-    def __init__(self, load: Load, *, silence_seconds: float = SILENCE_SECONDS, threads: int = 1) -> None:
+    def __init__(
+        self, load: Load, *, silence_seconds: float = SILENCE_SECONDS, threads: int = 1, worker: str = WORKER
+    ) -> None:
         self.load = load
         self.doing = ""
         self.loads = 0
         self._silence_seconds = silence_seconds
         self._threads = threads
+        self._worker = worker
         self._change = threading.Condition()
         self._state: State = "loading"
         self._error: OmniTimelineError | None = None
@@ -266,7 +271,7 @@ class IsolatedModel:
         # Threads that wait for each other in a loop are slower than one thread as soon as anything else runs.
         computing = {"OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "PASSIVE"}
         environment = {**computing, **processes.environment_without_secrets()}
-        process, peer = processes.start("omni_timeline.model.worker", environment=environment)
+        process, peer = processes.start(self._worker, environment=environment)
         with self._change:
             self._process = process
             if self._closed:

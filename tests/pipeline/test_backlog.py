@@ -1,0 +1,212 @@
+"""Whose turn it is, as values: no threads, no processes, no waiting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omni_timeline.errors import MediaError, OmniTimelineError
+from omni_timeline.media.clip import Clip, VideoInfo
+from omni_timeline.model.family import ModelFacts
+from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
+from omni_timeline.pipeline.backlog import LINGER_SECONDS, MAX_OPEN, WINDOW_SECONDS, Backlog, Job, Priority, ReadyRow
+from omni_timeline.pipeline.batches import RowCost
+from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.prediction import Prediction
+from omni_timeline.pipeline.run import VideoRun
+from omni_timeline.timebase import FrameTimes
+
+FACTS = ModelFacts("a test", 784, 7840, 32_768, 10_000)
+BUDGET = 10_000
+
+
+def job(name: str = "a.mp4", due: float = 0.0, *, urgent: bool = False) -> Job:
+    return Job(Path(name), PredictOptions(window_seconds=10.0), due, urgent)
+
+
+def begun(job: Job, duration: float = 8.0) -> Job:
+    """As the decode thread leaves it once it has opened the video."""
+    job.run = VideoRun(job.path, job.options, QWEN2_5_OMNI, FACTS)
+    job.run.begin(VideoInfo(job.path, duration, 10.0, round(10 * duration), 56, 56, 0.0, False))
+    return job
+
+
+def decode(backlog: Backlog, job: Job, now: float = 0.0, **cost: Any) -> ReadyRow:
+    """As the decode thread does: the job's next window becomes a row."""
+    assert job.run is not None
+    turn = job.run.next_window()
+    assert turn is not None
+    times = FrameTimes((turn[1].start, turn[1].end - 0.1))
+    info = VideoInfo(job.path, 100.0, 10.0, 1000, 2, 2, 0.0, False)
+    clip = Clip(info, turn[1].start, turn[1].end, np.zeros((2, 3, 2, 2), np.uint8), times, None)
+    described = {"due": job.due, "tokens": 100, "kind": "silent", **cost}
+    row = ReadyRow(job, job.run, turn[0], clip, 50, RowCost(**described), now)
+    backlog.bytes_in_use += row.bytes
+    backlog.decoded(row)
+    job.is_decoding = False
+    return row
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    return Backlog(memory_bytes=1000)
+
+
+# --- whose turn it is to be decoded ----------------------------------------------------------------------------------
+def test_the_job_that_is_due_first_is_next_and_is_open_then(backlog: Backlog):
+    late, early = job(due=2.0), job(due=1.0)
+    for each in (late, early):
+        backlog.add(each)
+    assert backlog.next_job() is early
+    assert (backlog.waiting, backlog.open, early.is_decoding) == ([late], [early], True)
+
+
+def test_a_job_is_decoded_by_one_thread_at_a_time(backlog: Backlog):
+    only = begun(job(), 60.0)
+    backlog.add(only)
+    assert backlog.next_job() is only
+    assert backlog.next_job() is None
+    only.is_decoding = False
+    assert backlog.next_job() is only
+
+
+def test_a_question_goes_before_requests_and_requests_before_background_work():
+    submitted = 100.0  # all at once
+    due = {priority: submitted + priority.value for priority in Priority}
+    assert due[Priority.INTERACTIVE] < due[Priority.REQUEST] < due[Priority.BACKGROUND]
+
+
+def test_nobody_starves(backlog: Backlog):
+    """Requests keep coming, one a second; work in the background that came before goes when it is due."""
+    background = job("background.mp4", due=Priority.BACKGROUND.value)
+    backlog.add(background)
+    for second in range(1000):
+        backlog.add(job(due=second + Priority.REQUEST.value))
+        if backlog.next_job() is background:
+            break
+        backlog.open.clear()  # each request is done within its second
+    assert second == pytest.approx(Priority.BACKGROUND.value - Priority.REQUEST.value, abs=1)
+
+
+def test_a_video_of_many_windows_lets_newcomers_in_between(backlog: Backlog):
+    """One of twelve hours that came a little earlier; the newcomer waits for a few windows, not for a thousand."""
+    long = begun(job("long.mp4", due=0.0), 43_200.0)
+    backlog.add(long)
+    backlog.add(job("short.mp4", due=10.0))
+    before = 0
+    while backlog.next_job() is long:
+        decode(backlog, long)
+        before += 1
+    assert before == 10.0 // WINDOW_SECONDS + 1
+
+
+def test_no_more_videos_are_open_than_there_may_be_but_a_question_is_let_in(backlog: Backlog):
+    for number in range(MAX_OPEN):
+        backlog.add(job(due=float(number)))
+        assert backlog.next_job() is not None
+    backlog.add(job(due=0.0))
+    assert backlog.next_job() is None
+    question = job(due=1000.0, urgent=True)
+    backlog.add(question)
+    assert backlog.next_job() is question
+
+
+def test_what_is_decoded_ahead_is_bounded_by_memory_and_one_clip_always_goes(backlog: Backlog):
+    assert backlog.has_room_for(10**9)
+    backlog.bytes_in_use = 600
+    assert backlog.has_room_for(400)
+    assert not backlog.has_room_for(401)
+
+
+# --- which rows go into a model --------------------------------------------------------------------------------------
+def test_a_batch_waits_for_rows_that_are_being_decoded_but_not_for_long(backlog: Backlog):
+    first, second = begun(job("first.mp4")), begun(job("second.mp4"))
+    for each in (first, second):
+        backlog.add(each)
+        backlog.next_job()
+    row = decode(backlog, first, now=0.0)
+    assert backlog.next_batch(BUDGET, now=0.1) == ([], pytest.approx(LINGER_SECONDS - 0.1))
+    assert backlog.next_batch(BUDGET, now=LINGER_SECONDS) == ([row], 0.0)
+    assert backlog.ready == []
+
+
+def test_a_batch_does_not_wait_when_nothing_more_is_to_come(backlog: Backlog):
+    only = begun(job())
+    backlog.add(only)
+    backlog.next_job()
+    row = decode(backlog, only)
+    assert backlog.next_batch(BUDGET, now=0.0) == ([row], 0.0)
+
+
+def test_a_full_batch_does_not_wait(backlog: Backlog):
+    first, second = begun(job("first.mp4"), 60.0), begun(job("second.mp4"))
+    for each in (first, second):
+        backlog.add(each)
+        backlog.next_job()
+    rows = [decode(backlog, first, tokens=100) for _ in range(2)]
+    assert backlog.next_batch(250, now=0.0) == (rows, 0.0)
+
+
+def test_somebody_who_waits_does_not_wait_for_company(backlog: Backlog):
+    question, other = begun(job("question.mp4", urgent=True)), begun(job("other.mp4"))
+    for each in (question, other):
+        backlog.add(each)
+        backlog.next_job()
+    row = decode(backlog, question)
+    assert backlog.next_batch(BUDGET, now=0.0) == ([row], 0.0)
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+def test_rows_that_a_process_took_along_are_asked_once_more_by_themselves(backlog: Backlog):
+    jobs = [begun(job(f"{number}.mp4", due=float(number))) for number in range(3)]
+    for each in jobs:
+        backlog.add(each)
+        backlog.next_job()
+    rows = [decode(backlog, each) for each in jobs]
+    batch, _ = backlog.next_batch(BUDGET, now=0.0)
+    assert batch == rows
+    assert backlog.again(batch) == []
+    for row in rows:
+        assert backlog.next_batch(BUDGET, now=0.0) == ([row], 0.0)
+    assert backlog.again([rows[1]]) == [rows[1]]  # it took a second one along
+    assert backlog.bytes_in_use == 100
+
+
+def test_a_failure_frees_what_the_video_held_and_says_why(backlog: Backlog):
+    failing, other = begun(job("failing.mp4"), 60.0), begun(job("other.mp4"))
+    for each in (failing, other):
+        backlog.add(each)
+        backlog.next_job()
+    decode(backlog, failing)
+    kept = decode(backlog, other)
+    backlog.fail(failing, MediaError("failing.mp4 is damaged."))
+    assert str(failing.future.exception(0)) == "failing.mp4 is damaged."
+    assert (backlog.open, backlog.ready, backlog.bytes_in_use) == ([other], [kept], 50)
+
+
+def test_a_mistake_of_ours_is_told_as_one(backlog: Backlog, caplog: pytest.LogCaptureFixture):
+    failing = job("failing.mp4")
+    backlog.add(failing)
+    backlog.fail(failing, ZeroDivisionError("1/0"))
+    with pytest.raises(OmniTimelineError, match="Unexpected ZeroDivisionError"):
+        failing.future.result(0)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_is_done_stays_done(backlog: Backlog):
+    done = job()
+    backlog.add(done)
+    found = Prediction(done.path, 1.0, (), "v", "")
+    backlog.finish(done, found)
+    backlog.fail(done, MediaError("too late"))
+    assert done.future.result(0) is found
+
+
+def test_nothing_is_taken_after_the_end(backlog: Backlog):
+    first = job()
+    backlog.add(first)
+    assert backlog.close() == [first]
+    assert not backlog.add(job())

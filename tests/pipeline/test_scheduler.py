@@ -1,0 +1,194 @@
+"""Many videos at a time with the real model: each answered as if it were alone, and what goes wrong costs its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omni_timeline.errors import MediaError, ModelError
+from omni_timeline.model.isolated import IsolatedModel, models_on
+from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.model.wire import Load
+from omni_timeline.pipeline.backlog import Priority
+from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.pipeline import Pipeline
+from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
+from omni_timeline.pipeline.scheduler import Scheduler
+from omni_timeline.synthetic import LABELS, draw_scene, write_video
+
+DEMO = Load("demo", device="cpu")
+OPTIONS = PredictOptions(labels=LABELS, window_seconds=20.0)
+
+
+def drawn(folder: Path, seed: int, duration: float) -> Path:
+    """A clip of the demo world; every other one has sound."""
+    scene = draw_scene(np.random.default_rng(seed), duration, sound=seed % 2 == 1)
+    return write_video(scene, folder / f"{seed}.mp4", fps=10, height=56, width=84)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Short ones and, in their midst, one of several windows."""
+    folder = tmp_path_factory.mktemp("videos")
+    return [drawn(folder, seed, 90.0 if seed == 3 else 3.0 + seed) for seed in range(10)]
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[Scheduler]:
+    with Scheduler([IsolatedModel(DEMO)], decoders=2) as started:
+        yield started
+
+
+def spans(found: Prediction | Failure) -> list[tuple[float, float, str]]:
+    assert isinstance(found, Prediction), found
+    return [(segment.start, segment.end, segment.label) for segment in found.segments]
+
+
+def test_each_video_is_predicted_as_if_it_were_alone_and_in_its_order(
+    scheduler: Scheduler, demo_model: OmniModel, videos: list[Path]
+):
+    alone = list(Pipeline(demo_model).predict_all(videos, OPTIONS))
+    together = list(scheduler.predict_all(videos, OPTIONS))
+    assert [found.path for found in together] == videos
+    assert [spans(found) for found in together] == [spans(found) for found in alone]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert isinstance(ours, Prediction)
+        assert isinstance(theirs, Prediction)
+        assert (ours.model_version, ours.duration, ours.text) == (theirs.model_version, theirs.duration, theirs.text)
+    assert scheduler.statistics.lately()["windows_in_a_batch"] > 1.0
+
+
+def test_options_may_differ_within_a_batch(scheduler: Scheduler, demo_model: OmniModel, videos: list[Path]):
+    asked = [OPTIONS, PredictOptions(), PredictOptions(constrained=False), PredictOptions(max_new_tokens=20, frames=24)]
+    futures = [scheduler.submit(videos[number], options) for number, options in enumerate(asked)]
+    for number, (future, options) in enumerate(zip(futures, asked, strict=True)):
+        assert spans(future.result()) == spans(Pipeline(demo_model).predict(videos[number], options))
+
+
+def test_a_closer_look_is_a_round_of_its_own(scheduler: Scheduler, demo_model: OmniModel, videos: list[Path]):
+    options = PredictOptions(labels=LABELS, window_seconds=40.0, refine=True)
+    steps: list[Progress] = []
+    found = scheduler.predict(videos[3], options, steps.append)
+    assert spans(found) == spans(Pipeline(demo_model).predict(videos[3], options))
+    assert {step.stage for step in steps} == {"opening", "windows", "refining"}
+    assert all(step.done == step.total for step in steps if step.stage == "refining" and step is steps[-1])
+
+
+def test_a_video_that_fails_does_not_cost_the_others(scheduler: Scheduler, videos: list[Path], tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video at all")
+    missing = tmp_path / "missing.mp4"
+    found = list(scheduler.predict_all([videos[0], broken, missing, videos[1]], OPTIONS))
+    assert [type(each) for each in found] == [Prediction, Failure, Failure, Prediction]
+    assert isinstance(found[1], Failure)
+    assert isinstance(found[1].error, MediaError)
+
+
+def test_a_question_is_answered_while_a_long_video_is_at_work(
+    scheduler: Scheduler, videos: list[Path], tmp_path_factory: pytest.TempPathFactory
+):
+    long = drawn(tmp_path_factory.mktemp("long"), 21, 600.0)
+    begun = threading.Event()
+    background = scheduler.submit(
+        long, OPTIONS, priority=Priority.BACKGROUND, on_progress=lambda step: begun.set() if step.done else None
+    )
+    assert begun.wait(60)
+    assert spans(scheduler.predict(videos[0], OPTIONS, priority=Priority.INTERACTIVE))
+    assert not background.done()
+    assert spans(background.result())
+
+
+def test_without_a_model_every_video_says_why():
+    with Scheduler([IsolatedModel(Load("/nowhere/at/all"))]) as started:
+        early = started.submit(Path("a.mp4"))
+        with pytest.raises(ModelError, match="no folder /nowhere"):
+            early.result(60)
+        with pytest.raises(ModelError, match="no folder /nowhere"):
+            started.predict(Path("b.mp4"))
+
+
+def test_what_is_not_done_at_the_end_is_cancelled(videos: list[Path]):
+    started = Scheduler([IsolatedModel(DEMO)])
+    started.start()
+    future = started.submit(videos[3], OPTIONS)
+    started.close()
+    assert future.cancelled()
+    assert started.submit(videos[0]).cancelled()
+
+
+# --- several devices, and processes that die -------------------------------------------------------------------------
+def test_two_devices_share_the_work_and_either_may_die(videos: list[Path]):
+    with Scheduler(models_on(["cpu", "cpu"], Load("demo")), decoders=2) as started:
+        for model in started.models:
+            assert model.wait(120)
+        expected = [spans(found) for found in started.predict_all(videos, OPTIONS)]
+        futures = [started.submit(path, OPTIONS) for path in videos * 2]
+        first = started.models[0].process_id
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        assert [spans(future.result(300)) for future in futures] == expected * 2
+        assert started.models[0].wait(120)
+        assert started.models[0].loads == 2
+
+
+def test_a_device_that_hangs_is_replaced_and_its_videos_are_answered(videos: list[Path]):
+    with Scheduler(models_on(["cpu", "cpu"], Load("demo"), silence_seconds=15.0), decoders=2) as started:
+        for model in started.models:
+            assert model.wait(120)
+        expected = [spans(found) for found in started.predict_all(videos, OPTIONS)]
+        stopped = started.models[0].process_id
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        assert [spans(found) for found in started.predict_all(videos, OPTIONS)] == expected
+
+
+def test_after_an_error_that_breaks_a_gpu_the_videos_are_tried_elsewhere(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "broken"
+    broken.touch()
+    monkeypatch.setenv("BREAKS", f"cuda {broken}")
+    with Scheduler([IsolatedModel(DEMO, worker="broken_worker")]) as started:
+        found = list(started.predict_all(videos[:4], OPTIONS))
+        assert all(isinstance(each, Prediction) for each in found), found
+        assert started.models[0].loads == 2
+
+
+def test_a_video_that_brings_the_process_down_each_time_costs_itself_only(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BREAKS", f"culprit {videos[2].name}")
+    with Scheduler([IsolatedModel(DEMO, worker="broken_worker")]) as started:
+        found = list(started.predict_all(videos[:5], OPTIONS))
+        assert [type(each) for each in found] == [Prediction, Prediction, Failure, Prediction, Prediction]
+        assert isinstance(found[2], Failure)
+        assert "lost 2 times at this video" in str(found[2].error)
+
+
+def test_batches_that_do_not_fit_into_memory_are_halved_and_stay_small(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BREAKS", "memory 1")
+    with Scheduler([IsolatedModel(DEMO, worker="broken_worker")]) as started:
+        found = list(started.predict_all(videos, OPTIONS))
+        assert all(isinstance(each, Prediction) and not each.is_degraded for each in found), found
+        assert started.statistics.lately()["windows_in_a_batch"] < 2.0
+
+
+def test_a_window_that_does_not_fit_alone_is_looked_at_in_smaller_frames(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BREAKS", "pixels 2000")
+    options = PredictOptions(labels=LABELS, max_pixels=6 * 784)
+    with Scheduler([IsolatedModel(DEMO, worker="broken_worker")]) as started:
+        found = started.predict(videos[0], options)
+        assert found.is_degraded
+        assert started.version is not None
+        assert found.model_version == options.version(started.version)
+        assert any("do not fit into memory" in warning for warning in found.warnings)
