@@ -80,6 +80,10 @@ class ModelError(OmniTimelineError):
     status = 503
 
 
+class DownloadError(ModelError):
+    """A checkpoint could not be fetched now; it may be, later."""
+
+
 class ModelLostError(ModelError):
     """A model's process ended, or gave no sign of life, before it had answered."""
 

@@ -1,7 +1,7 @@
 """Where a checkpoint's files lie, of which family it is, and which version of it they are.
 
-Knows folders, hubs and the files of a checkpoint. Knows nothing of torch: the version is there long before
-the weights are loaded.
+Knows folders and the files of a checkpoint. Knows nothing of torch: the version is there long before the weights are
+loaded.
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from omni_timeline.errors import ModelError, first_line
+from omni_timeline.errors import ModelError
 from omni_timeline.model.family import ModelFamily
+from omni_timeline.model.hubs import CHECKPOINT_FILES, WAY_OUT, OnWords, download
 from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
-WAY_OUT = "`--model demo` works without a download."
-
-CHECKPOINT_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
 FAMILIES: tuple[ModelFamily, ...] = (QWEN2_5_OMNI,)
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, nobody should wait for minutes
 
 HASHED_BLOCK = 64 * 1024  # bytes
 HASHED_BLOCKS = 256  # of each file: 16 MiB are read whole, of larger ones an even sample
@@ -47,20 +44,26 @@ class Checkpoint:
     family: ModelFamily
 
     @classmethod
-    def find(cls, name: str = DEMO, hub: str = "huggingface") -> Self:
+    def find(cls, name: str = DEMO, hub: str = "huggingface", on_progress: OnWords | None = None) -> Self:
         """Finds a checkpoint, downloading it first if it is a hub's.
 
         Args:
             name: "demo" for the bundled one, a folder, or an id on the hub such as Qwen/Qwen2.5-Omni-3B.
             hub: huggingface or modelscope.
+            on_progress: called with how far a download is.
 
         Raises:
+            DownloadError: it could not be fetched now.
             ModelError: there is none, or it is of no family that is known here.
         """
-        folder = _folder(name, hub)
+        folder = _folder(name, hub, on_progress)
         family = _family(folder, name)
         basename = DEMO if name == DEMO else (name.rsplit("/", 1)[-1] if HUB_ID.fullmatch(name) else folder.name)
         return cls(name, folder, f"{basename}-{_content_hash(folder)}", family)
+
+    def quantized_version(self, quantization: str | None) -> str:
+        """The version of this checkpoint with its weights quantised in this way: it may answer otherwise."""
+        return f"{self.version}-{quantization}" if quantization else self.version
 
     @staticmethod
     def is_local(name: str) -> bool:
@@ -73,7 +76,7 @@ class Checkpoint:
         return self.name == DEMO
 
 
-def _folder(name: str, hub: str) -> Path:
+def _folder(name: str, hub: str, on_progress: OnWords | None) -> Path:
     """Where the checkpoint's files lie, after downloading them if it is a hub's."""
     if name == DEMO:
         if not (DEMO_FOLDER / "config.json").is_file():
@@ -84,42 +87,7 @@ def _folder(name: str, hub: str) -> Path:
         return folder.resolve()
     if not HUB_ID.fullmatch(name):
         raise ModelError(f"There is no folder {name}, and it is no hub id like Qwen/Qwen2.5-Omni-3B. {WAY_OUT}")
-    if hub == "huggingface":
-        return _from_hugging_face(name)
-    if hub == "modelscope":
-        return _from_modelscope(name)
-    raise ModelError(f"There is no hub {hub!r}: say huggingface or modelscope.")
-
-
-def _from_hugging_face(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES, etag_timeout=HUB_TIMEOUT))
-    except (OSError, ValueError, HTTPError) as error:
-        raise ModelError(_cannot_fetch(name, "Hugging Face", error)) from error
-
-
-def _from_modelscope(name: str) -> Path:
-    try:
-        from modelscope import snapshot_download as modelscope_download
-        from modelscope.hub.errors import HubError
-    except ImportError as error:
-        raise ModelError(
-            f"Fetching {name} from ModelScope needs `pip install 'omni-timeline[modelscope]'`. {WAY_OUT}"
-        ) from error
-    try:
-        return Path(modelscope_download(name, allow_patterns=CHECKPOINT_FILES))
-    except (OSError, ValueError, HubError) as error:
-        raise ModelError(_cannot_fetch(name, "ModelScope", error)) from error
-
-
-def _cannot_fetch(name: str, hub: str, error: Exception) -> str:
-    return (
-        f"There is no folder {name}, and it could not be fetched from {hub}: {first_line(error)} "
-        f"Check the name and the network. {WAY_OUT}"
-    )
+    return download(name, hub, on_progress)
 
 
 def _family(folder: Path, name: str) -> ModelFamily:

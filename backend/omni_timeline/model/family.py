@@ -169,20 +169,28 @@ class ModelFamily:
         video = math.ceil(count / self.frames_per_grid) * (height * width // self.token_side**2)
         return video + (0 if clip.audio is None else math.ceil(clip.duration * self.audio_tokens_per_second))
 
-    def load(self, checkpoint: Checkpoint, *, device: str | None = None, dtype: str | None = None) -> Model:
+    def load(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        quantization: str | None = None,
+    ) -> Model:
         """The checkpoint, loaded.
 
         Args:
             checkpoint: one of this family.
             device: cpu, cuda, cuda:1, mps; the first GPU where there is one by default.
             dtype: bfloat16, float16 or float32; bfloat16 on a GPU and float32 elsewhere by default.
+            quantization: nf4, int8 or fp8; None for the weights as they are.
 
         Raises:
             ModelError: it cannot be loaded, or not run as asked.
         """
         module, _, attribute = self.loader.partition(":")
         load = cast("Callable[..., Model]", getattr(import_module(module), attribute).from_checkpoint)
-        return load(checkpoint, device=device, dtype=dtype)
+        return load(checkpoint, device=device, dtype=dtype, quantization=quantization)
 
 
 def _floor(pixels: float, side: int) -> int:

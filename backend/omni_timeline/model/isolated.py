@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Literal
 
 from omni_timeline import processes
-from omni_timeline.errors import ModelError, ModelLostError, OmniTimelineError
+from omni_timeline.errors import DownloadError, ModelError, ModelLostError, OmniTimelineError
 from omni_timeline.model.checkpoint import FAMILIES, Checkpoint
 from omni_timeline.model.family import ModelFacts, ModelFamily, Row
 from omni_timeline.model.wire import (
@@ -43,6 +43,7 @@ WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
+DOWNLOAD_PAUSE = 60.0  # s before a download that broke off is tried again
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class IsolatedModel:
         load: which checkpoint, and where it runs.
         silence_seconds: how long the process may give no sign of life, while it loads or answers.
         threads: how many it computes with on a CPU; what OMP_NUM_THREADS says wins.
+        is_patient: whether a download that breaks off is tried again and again; else it is an error at once.
         worker: the module that is run.
 
     Attributes:
@@ -79,13 +81,20 @@ class IsolatedModel:
     """
 
     def __init__(
-        self, load: Load, *, silence_seconds: float = SILENCE_SECONDS, threads: int = 1, worker: str = WORKER
+        self,
+        load: Load,
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+        threads: int = 1,
+        is_patient: bool = False,
+        worker: str = WORKER,
     ) -> None:
         self.load = load
         self.doing = ""
         self.loads = 0
         self._silence_seconds = silence_seconds
         self._threads = threads
+        self._is_patient = is_patient
         self._worker = worker
         self._change = threading.Condition()
         self._state: State = "loading"
@@ -236,11 +245,14 @@ class IsolatedModel:
                         "failed", ModelError("The model's process ends while it loads; the server's log says more.")
                     )
                     return
-                with self._change:
-                    self._change.wait_for(lambda: self._closed, PAUSE * 2**failures)
+                self._rest(PAUSE * 2**failures)
                 continue
             except OmniTimelineError as error:
                 log.error("The model could not be loaded: %s", error)
+                if isinstance(error, DownloadError) and self._is_patient:
+                    self.doing = str(error)
+                    self._rest(DOWNLOAD_PAUSE)
+                    continue
                 self._set("failed", error)
                 return
             failures = 0
@@ -252,12 +264,16 @@ class IsolatedModel:
                 self._lost(peer, f"it ended ({_how(self._process.returncode)})")
             peer.close()
 
+    def _rest(self, seconds: float) -> None:
+        with self._change:
+            self._change.wait_for(lambda: self._closed, seconds)
+
     def _look_for_local_version(self) -> None:
         """What is on this machine can be named before a process is up."""
         try:
             if Checkpoint.is_local(self.load.name):
                 found = Checkpoint.find(self.load.name)
-                self._know(Found(found.version, found.family.name))
+                self._know(Found(found.quantized_version(self.load.quantization), found.family.name))
         except (OmniTimelineError, OSError):
             pass  # the process will say what is wrong
 

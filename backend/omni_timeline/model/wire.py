@@ -33,12 +33,14 @@ class Load:
         hub: huggingface or modelscope.
         device: cpu, cuda, cuda:1, ...; None takes the GPU where there is one.
         dtype: bfloat16, float16 or float32; None takes what suits the device.
+        quantization: nf4, int8 or fp8; None for the weights as they are.
     """
 
     name: str = "demo"
     hub: str = "huggingface"
     device: str | None = None
     dtype: str | None = None
+    quantization: str | None = None
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,12 @@ def load(wanted: Load, peer: socket.socket, alive: Callable[[str], None]) -> Mod
     Raises:
         ModelError: there is none.
     """
-    checkpoint = Checkpoint.find(wanted.name, wanted.hub)
-    send(peer, Found(checkpoint.version, checkpoint.family.name))
+    checkpoint = Checkpoint.find(wanted.name, wanted.hub, alive)
+    send(peer, Found(checkpoint.quantized_version(wanted.quantization), checkpoint.family.name))
     alive("loading the weights")
-    model = checkpoint.family.load(checkpoint, device=wanted.device, dtype=wanted.dtype)
+    model = checkpoint.family.load(
+        checkpoint, device=wanted.device, dtype=wanted.dtype, quantization=wanted.quantization
+    )
     send(peer, Loaded(model.facts))
     return model
 

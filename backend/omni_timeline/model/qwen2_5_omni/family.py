@@ -15,6 +15,7 @@ SAMPLES_PER_TOKEN = SAMPLE_RATE // POSITIONS_PER_SECOND  # 640: a token of sound
 TOKEN_SIDE = 28  # px: a token of a grid is 2 x 2 (`merge_size`) patches of 14 x 14 (`patch_size`) pixels
 PIXELS_PER_TOKEN = TOKEN_SIDE * TOKEN_SIDE
 DEFAULT_MAX_PIXELS = 256 * PIXELS_PER_TOKEN  # a 16:9 frame becomes 252 tokens, 50 frames 6,300 of the 32,768 there are
+NOT_QUANTIZED = ("model.visual", "model.audio_tower", "lm_head")  # full names; the language model alone is
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 # With any other system prompt the stock processor warns, and the released weights answer worse.

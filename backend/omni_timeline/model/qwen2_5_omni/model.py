@@ -27,11 +27,13 @@ from transformers.utils import logging as transformers_logging
 
 from omni_timeline.answers.answer import NUMERALS, Answer
 from omni_timeline.errors import ModelError, first_line
-from omni_timeline.model.checkpoint import DEMO, WAY_OUT, Checkpoint
+from omni_timeline.model.checkpoint import DEMO, Checkpoint
 from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
 from omni_timeline.model.devices import batch_tokens, find_attention, find_device, find_dtype, one_memory_error
 from omni_timeline.model.family import ModelFacts, Row, TokenReport
-from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, POSITIONS_PER_SECOND, QWEN2_5_OMNI
+from omni_timeline.model.hubs import WAY_OUT
+from omni_timeline.model.quantization import quantization_config
+from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, POSITIONS_PER_SECOND, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
@@ -47,12 +49,14 @@ class OmniModel:
         processor: its Qwen2_5OmniProcessor.
         model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
         inputs: builds the tensors that it reads.
+        quantization: how its weights are quantised, if they are.
     """
 
     family = QWEN2_5_OMNI
 
-    def __init__(self, checkpoint: Checkpoint, processor: Any, model: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint, processor: Any, model: Any, quantization: str | None = None) -> None:
         self.checkpoint = checkpoint
+        self.quantization = quantization
         self.processor = processor
         self.model = model
         self.inputs = RealTimeInputs(processor, model)
@@ -76,6 +80,7 @@ class OmniModel:
         device: str | None = None,
         dtype: str | None = None,
         attention: str | None = None,
+        quantization: str | None = None,
     ) -> Self:
         """Loads a checkpoint, downloading it first if need be.
 
@@ -85,11 +90,14 @@ class OmniModel:
             device: cpu, cuda, cuda:1, mps; the first GPU where there is one by default.
             dtype: bfloat16, float16 or float32; bfloat16 on a GPU and float32 elsewhere by default.
             attention: flash_attention_2, sdpa or eager; the first that can run here by default.
+            quantization: nf4, int8 or fp8, see `quantization`; None for the weights as they are.
 
         Raises:
             ModelError: there is no such checkpoint, or it cannot run as asked.
         """
-        return cls.from_checkpoint(Checkpoint.find(name, hub), device=device, dtype=dtype, attention=attention)
+        return cls.from_checkpoint(
+            Checkpoint.find(name, hub), device=device, dtype=dtype, attention=attention, quantization=quantization
+        )
 
     @classmethod
     def from_checkpoint(
@@ -99,6 +107,7 @@ class OmniModel:
         device: str | None = None,
         dtype: str | None = None,
         attention: str | None = None,
+        quantization: str | None = None,
     ) -> Self:
         """As `load`, for a checkpoint whose files are here.
 
@@ -114,24 +123,29 @@ class OmniModel:
         try:
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
             model, report = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-                folder, dtype=precision, attn_implementation=attention, output_loading_info=True
+                folder,
+                dtype=precision,
+                attn_implementation=attention,
+                quantization_config=quantization_config(quantization, precision, NOT_QUANTIZED),
+                device_map={"": place},  # straight there, not through the main memory
+                output_loading_info=True,
             )
             missing = sorted(report["missing_keys"])
-            model = model.to(place).eval()
+            model = model.eval()
         except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
             raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
         if missing:
             raise ModelError(f"The checkpoint {name} lacks {len(missing)} weights, {missing[0]} among them. {WAY_OUT}")
         if processor.chat_template is None:
             raise ModelError(f"The checkpoint {name} has no chat template (chat_template.jinja or .json). {WAY_OUT}")
-        loaded = cls(checkpoint, processor, model)
+        loaded = cls(checkpoint, processor, model, quantization)
         logger.info("Loaded %s", loaded.description)
         return loaded
 
     @property
     def version(self) -> str:
-        """The checkpoint's name and a hash that changes with its files, such as "demo-1a2b3c4d"."""
-        return self.checkpoint.version
+        """Name and hash of the checkpoint, such as "demo-1a2b3c4d", and how it is quantised, if it is."""
+        return self.checkpoint.quantized_version(self.quantization)
 
     @property
     def description(self) -> str:
