@@ -384,10 +384,30 @@ def test_an_alias_is_what_label_studio_stores():
         ('frameRate="$meta.fps"', {"meta.fps": 50}, 50.0),
         ('frameRate="$rates[1]"', {"rates": [25, 50]}, 50.0),
         ('frameRate="$rates[9]"', {"rates": [25, 50]}, 24.0),
+        (f'frameRate="$rates[{"1" * 5000}]"', {"rates": [25, 50]}, 24.0),  # more digits than Python reads
     ],
 )  # fmt: skip
 def test_the_frame_rate_is_the_one_that_label_studio_will_use(attribute, data, rate):
     assert LabelConfig.from_xml(config_xml(video=attribute)).controls[0].frame_rate(data) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "data", "needed"),
+    [
+        ("", {"video": "/v.mp4", "fps": 30, "transcript": "x" * 1000}, {"video": "/v.mp4"}),
+        ('frameRate="$fps"', {"video": "/v.mp4", "fps": 30, "more": []}, {"video": "/v.mp4", "fps": 30}),
+        ('frameRate="$fps"', {"video": "/v.mp4"}, {"video": "/v.mp4"}),
+        ('frameRate="$fps"', {"video": ["/v.mp4"], "fps": {"value": 30}}, {}),
+        ('frameRate="$meta.fps"', {"video": "/v.mp4", "meta": {"fps": 50, "x": "y"}},
+         {"video": "/v.mp4", "meta.fps": 50}),
+        ('frameRate="$meta.fps"', {"meta.fps": 50, "meta": {"fps": 60}}, {"meta.fps": 50}),
+        ('frameRate="$a.rates[1]"', {"video": "", "a": {"rates": [25, "50"]}}, {"video": "", "a.rates[1]": "50"}),
+    ],
+)  # fmt: skip
+def test_little_of_a_tasks_data_is_needed_to_predict_it_and_it_says_the_same(attribute, data, needed):
+    config = LabelConfig.from_xml(config_xml(video=attribute))
+    assert config.needed_data(data) == config.needed_data(needed) == needed
+    assert config.controls[0].frame_rate(needed) == config.controls[0].frame_rate(data)
 
 
 # --- Segments to results ---------------------------------------------------------------------------------------------

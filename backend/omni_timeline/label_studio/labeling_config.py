@@ -72,15 +72,20 @@ class Control:
     text_area: str | None = None
     frame_rate_attribute: str = ""
 
+    @property
+    def frame_rate_field(self) -> str | None:
+        """The path in the task's data that `frameRate` refers to; None where it is a number or absent."""
+        field = re.fullmatch(r"\$([\w\[\].{}]+)", self.frame_rate_attribute)
+        return field[1] if field else None
+
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of Label Studio's timeline for this task.
 
         As its editor reads `frameRate`: a number or a $field of the task's data, 1/x for values below 1, and 24 for
         everything else.
         """
-        written = self.frame_rate_attribute
-        field = re.fullmatch(r"\$([\w\[\].{}]+)", written)
-        number = _javascript_number(_look_up(task_data, field[1]) if field else written)
+        field = self.frame_rate_field
+        number = _javascript_number(_look_up(task_data, field) if field else self.frame_rate_attribute)
         if not 1 / MAX_FRAME_RATE <= number <= MAX_FRAME_RATE:  # NaN is neither
             return DEFAULT_FRAME_RATE
         return 1 / number if number < 1 else number
@@ -200,6 +205,16 @@ class LabelConfig:
             window_seconds=base.window_seconds if window is None else None if window == "whole" else window,
             score_threshold=base.score_threshold if chosen.score_threshold is None else chosen.score_threshold,
         )
+
+    def needed_data(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of a task's data that its prediction needs: the video's URL and what its frame rates refer to.
+
+        Nested values are found under their whole path: `{"meta.fps": 25}` stands for `{"meta": {"fps": 25}}`, which
+        Label Studio reads alike. What is neither text nor number is of no use for either and left out.
+        """
+        fields = [self.video_field, *(control.frame_rate_field for control in self.controls)]
+        found = {field: _look_up(data, field) for field in fields if field}
+        return {field: value for field, value in found.items() if isinstance(value, str | int | float)}
 
     def label_for(self, name: str) -> str:
         """The label that a model means by `name`, or the default label."""
@@ -562,7 +577,7 @@ def _look_up(data: Any, path: str) -> Any:
     for part in re.findall(r"[^.\[\]]+", path):
         if isinstance(data, Mapping):
             data = data.get(part)
-        elif isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+        elif isinstance(data, list) and re.fullmatch("[0-9]{1,9}", part) and int(part) < len(data):
             data = data[int(part)]
         else:
             return None
