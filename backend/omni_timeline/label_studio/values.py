@@ -1,0 +1,69 @@
+"""Numbers and paths as Label Studio's JavaScript reads them, and values from outside as messages show them.
+
+What a project, a task or an annotation holds was written by people and other programs: every function here takes any
+JSON value and raises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MAX_WHOLE_NUMBER = 2**53  # beyond it a number no longer counts single frames
+MAX_SHOWN = 200  # characters of a value in a message
+
+
+def number(value: Any) -> float:
+    """`Number(value)` of JavaScript for plain decimal numbers; NaN for everything else."""
+    if isinstance(value, str) and re.fullmatch(
+        r"[+-]?(?:[0-9]{1,300}\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", value.strip(), re.I
+    ):
+        return float(value)
+    if isinstance(value, int | float) and abs(value) < MAX_WHOLE_NUMBER:
+        return float(value)
+    return math.nan
+
+
+def score(value: Any) -> float | None:
+    """A score from 0 to 1; None for everything else."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return float(value) if usable else None
+
+
+def look_up(data: Any, path: str) -> Any:
+    """What the editor finds in a task's data under a path such as "meta.fps" or "rates[0]"; None where nothing is."""
+    if isinstance(data, Mapping) and path in data:
+        return data[path]
+    parts = re.findall(r"[^.\[\]]+", path)
+    for part in parts:
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list) and re.fullmatch("[0-9]{1,9}", part) and int(part) < len(data):
+            data = data[int(part)]
+        else:
+            return None
+    return data if parts else None
+
+
+def member(value: Any, key: str) -> Any:
+    """The value under a key; None where there is none, or nothing that has keys."""
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def strings(value: Any) -> list[str]:
+    """The strings in a list, or the one string that there is instead of a list."""
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)]
+
+
+def printable(text: str) -> str:
+    """The text on one line: line breaks, control characters and halves of characters are escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def shortened(value: object) -> str:
+    """A value for a message: on one line, its first 200 characters."""
+    text = value if isinstance(value, str) else repr(value)
+    return printable(text[:MAX_SHOWN]) + ("…" if len(text) > MAX_SHOWN else "")
