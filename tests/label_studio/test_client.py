@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from omni_timeline.errors import DeliveryError
 from omni_timeline.label_studio.client import LabelStudioApi
+from sites import Site, answer
 
 LEGACY_TOKEN = "0" * 40
 
@@ -50,7 +53,7 @@ def answers() -> Iterator[Answers]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     answers.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield answers
     server.shutdown()
@@ -98,13 +101,64 @@ def test_what_a_refusal_means(status: int, headers: dict[str, str], content: byt
     assert len(answers.asked) == 1
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"results": 7}', b"[7]", b"null", b"<html>"])
+@pytest.mark.parametrize(
+    "content", [b"{}", b'{"results": 7}', b"[7]", b"null", b"<html>", b"[" * 100_000, b"[" + b"9" * 5000 + b"]"]
+)
 def test_an_odd_list_of_predictions_is_not_taken_for_an_empty_one(content: bytes, answers: Answers):
     """Else a second copy would be stored."""
     answers.queue = [(200, {}, content)]
     with pytest.raises(DeliveryError) as refusal:
         LabelStudioApi(answers.url, LEGACY_TOKEN).prediction_versions(7)
     assert refusal.value.kind == "busy"
+
+
+@pytest.mark.parametrize(("method", "kind"), [("prediction_versions", "unreachable"), ("create_prediction", "unclear")])
+def test_an_answer_that_drips_does_not_outlast_its_time(
+    method: str, kind: str, make_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch
+):
+    """A list of predictions that came at one byte a second once held a request for 80 s."""
+    monkeypatch.setattr("omni_timeline.label_studio.client.ANSWER_SECONDS", 0.2)
+    site = make_site()
+
+    def drips(page: BaseHTTPRequestHandler) -> None:
+        answer(page, b"", Content_Length=1000)
+        for _ in range(200):
+            page.wfile.write(b" ")
+            page.wfile.flush()
+            time.sleep(0.02)
+
+    site.pages["/api/predictions/"] = drips
+    began = time.monotonic()
+    with pytest.raises(DeliveryError) as refusal:
+        getattr(LabelStudioApi(site.url, LEGACY_TOKEN), method)(*([7] if method == "prediction_versions" else [7, {}]))
+    assert refusal.value.kind == kind
+    assert time.monotonic() - began < 2
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end(
+    make_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("omni_timeline.label_studio.client.MAX_ANSWER_BYTES", 1000)
+    site = make_site()
+    bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
+    site.pages["/api/predictions/"] = lambda page: answer(page, bomb, Content_Encoding="gzip")
+    with pytest.raises(DeliveryError, match="more than 1,000 bytes") as refusal:
+        LabelStudioApi(site.url, LEGACY_TOKEN).prediction_versions(7)
+    assert refusal.value.kind == "busy"
+
+
+def test_a_refusal_shows_a_short_line_of_what_label_studio_says(answers: Answers):
+    answers.queue = [(400, {}, b"no\nway\xff " + b"x" * 1000)]
+    with pytest.raises(DeliveryError, match=r"\(400\): no\\nway\ufffd x+… Please report this") as refusal:
+        LabelStudioApi(answers.url, LEGACY_TOKEN).create_prediction(7, {"result": []})
+    assert len(str(refusal.value)) < 300
+
+
+def test_the_address_in_a_message_has_no_password():
+    with pytest.raises(DeliveryError) as refusal:
+        LabelStudioApi("http://user:SECRET@127.0.0.1:1", LEGACY_TOKEN).prediction_versions(7)
+    assert "127.0.0.1:1" in str(refusal.value)
+    assert "SECRET" not in str(refusal.value)
 
 
 def test_nobody_there_is_not_unclear():

@@ -1,4 +1,4 @@
-"""Label Studio's address and token: who gets signed requests, and with what.
+"""Label Studio's address and token: which requests are signed, and with what.
 
 Knows the two kinds of token and how one is exchanged. Knows nothing of tasks or videos. Made with requests instead of
 label-studio-sdk: importing the SDK's client takes 1 s and 85 MB, its token exchange lives in private names, and what
@@ -8,8 +8,6 @@ is sent through it cannot be streamed to disk.
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import threading
 import time
 from typing import Any
@@ -20,8 +18,13 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from omni_timeline.errors import UnreachableError
+from omni_timeline.label_studio.hosts import session
+from omni_timeline.label_studio.values import MAX_WHOLE_NUMBER, member
+from omni_timeline.label_studio.web import parse_json, read_body, reason, shown, unsigned
 
 TIMEOUT = (10.0, 30.0)  # s: to connect, and between two bytes
+EXCHANGE_SECONDS = 30.0  # s: for the body of the answer
+MAX_EXCHANGE_BYTES = 64 * 1024
 ACCESS_TOKEN_SECONDS = 300.0  # s: Label Studio 1.23.2
 
 
@@ -29,7 +32,7 @@ class LabelStudioAuth(AuthBase):
     """Signs requests to Label Studio, and no others.
 
     A personal access token is a refresh token: Label Studio takes it nowhere but at /api/token/refresh, which gives
-    an access token for 300 s (1.23.2). A legacy token is sent as it is.
+    an access token for 300 s (1.23.2). A legacy token is sent unchanged.
 
     Attributes:
         host: the address of Label Studio; a request is signed when it goes to this scheme, host and port.
@@ -70,74 +73,78 @@ class LabelStudioAuth(AuthBase):
             return f"{scheme} {self._api_key}"
         with self._lock:  # one exchange serves all who wait
             if self._access_token is None or time.monotonic() >= self._renew_at:
-                self._access_token = self._exchange()
-                self._renew_at = time.monotonic() + 0.8 * _lifetime(self._access_token)
+                self._access_token, lifetime = self._exchange()
+                self._renew_at = time.monotonic() + 0.8 * lifetime
             return f"Bearer {self._access_token}"
 
-    def _exchange(self) -> str:
+    def _exchange(self) -> tuple[str, float]:
+        """A new access token, and for how many seconds it is valid."""
+        host = shown(self.host)
         try:
-            response = requests.post(
-                f"{self.host}/api/token/refresh",
-                json={"refresh": self._api_key},
-                timeout=TIMEOUT,
-                allow_redirects=False,  # a redirect could carry the token to another host
-                auth=unsigned,
-            )
+            with (
+                session(public_only=False) as asking,
+                asking.post(
+                    f"{self.host}/api/token/refresh",
+                    json={"refresh": self._api_key},
+                    timeout=TIMEOUT,
+                    allow_redirects=False,  # a redirect could carry the token to another host
+                    auth=unsigned,
+                    stream=True,
+                ) as response,
+            ):
+                if response.status_code in (400, 401, 403):
+                    raise UnreachableError(
+                        f"Label Studio at {host} refuses LABEL_STUDIO_API_KEY ({response.status_code}): make a new "
+                        "personal access token in Label Studio under Account & Settings."
+                    )
+                body = read_body(response, max_bytes=MAX_EXCHANGE_BYTES, seconds=EXCHANGE_SECONDS)
+                token = _header_value(member(parse_json(body), "access"))
+                return token, _lifetime(token)
         except requests.RequestException as error:
-            raise UnreachableError(f"Label Studio at {self.host} could not be reached: {reason(error)}.") from error
-        if response.status_code in (400, 401, 403):
+            raise UnreachableError(f"Label Studio at {host} could not be reached: {reason(error)}.") from error
+        except ValueError as error:
             raise UnreachableError(
-                f"Label Studio at {self.host} refuses LABEL_STUDIO_API_KEY ({response.status_code}): make a new "
-                "personal access token in Label Studio under Account & Settings."
-            )
-        try:
-            return str(response.json()["access"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UnreachableError(
-                f"Label Studio at {self.host} gave no access token ({response.status_code}): check LABEL_STUDIO_URL."
+                f"Label Studio at {host} gave no valid access token: check LABEL_STUDIO_URL."
             ) from error
 
 
-def unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """The authorization of a request that needs none."""
-    return request
-
-
-def reason(error: requests.RequestException) -> str:
-    """Why a request failed, in words; never the exception's own, which hold the whole address."""
-    if isinstance(error, requests.Timeout):
-        return "the server does not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not accepted"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return type(error).__name__
+def _header_value(token: Any) -> str:
+    """The token, if a header can hold it; the ValueError of one that cannot would be raised with the token in it."""
+    if not (isinstance(token, str) and token and token.isascii() and token.isprintable()):
+        raise ValueError("not a token")
+    return token
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """What a JSON web token says of itself, unverified; {} when it is not one."""
+    """The claims of a JSON web token, unverified; {} when it is not one."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
+        claims = parse_json(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:  # binascii.Error is one
         return {}
     return claims if isinstance(claims, dict) else {}
 
 
 def _lifetime(access_token: str) -> float:
-    """How many seconds an access token is good for."""
+    """How many seconds an access token is valid.
+
+    Raises:
+        ValueError: it says so, but not in numbers.
+    """
     claims = _claims(access_token)
-    if "exp" in claims and "iat" in claims:
-        return float(claims["exp"]) - float(claims["iat"])
-    return ACCESS_TOKEN_SECONDS
+    if "exp" not in claims or "iat" not in claims:
+        return ACCESS_TOKEN_SECONDS
+    expires, issued = claims["exp"], claims["iat"]
+    for seconds in (expires, issued):
+        if not (type(seconds) in (int, float) and abs(seconds) < MAX_WHOLE_NUMBER):
+            raise ValueError("not a time")
+    return float(expires - issued)
 
 
 def _origin(url: str) -> tuple[str | None, str | None, int | None] | None:
-    """Scheme, host and port, as the library reads them that makes the connection; None when it cannot."""
+    """Scheme, host and port, as the library that connects reads them; None when it cannot."""
     try:
         parts = parse_url(url)
     except LocationParseError:

@@ -5,7 +5,7 @@
     any other                      public addresses only, and only with ALLOW_PUBLIC_VIDEO_HOSTS
 
 Whether an address is public is decided on the very address that is then connected to, for each request: a name that
-leads elsewhere a moment later is of no use. Knows nothing of paths, tokens or videos.
+leads elsewhere a moment later gains nothing. Knows nothing of paths, tokens or videos.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from collections.abc import Iterable
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests_hardened.ip_filter import InvalidIPAddress
 from requests_hardened.ip_filter_adapter import IPFilterAdapter
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from omni_timeline.errors import FetchError
+from omni_timeline.label_studio.values import shortened
+from omni_timeline.label_studio.web import EndingAdapter
 
 __all__ = ["AllowedHosts", "InvalidIPAddress", "PublicAdapter"]
 
-# An environment's proxy would do the looking up, behind our back.
+# A proxy of the environment would look the name up itself, after the check.
 NO_PROXIES = {"http": "", "https": ""}
 
 # Inside Azure's machines this answers for the machine, though it looks public.
 METADATA = (ipaddress.ip_address("168.63.129.16"),)
 
 
-class PublicAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library has no types
+class PublicAdapter(IPFilterAdapter, EndingAdapter):  # type: ignore[misc]  # the library has no types
     """Connects to public addresses only; raises `InvalidIPAddress` for the others.
 
-    requests-hardened looks the name up, refuses what is private, link-local or a way around these, and connects to
-    the address it has seen. What it leaves out is added here.
+    requests-hardened looks the name up, refuses private and link-local addresses and other spellings of them, and
+    connects to the address it has seen. What it leaves out is added here.
     """
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +52,7 @@ class PublicAdapter(IPFilterAdapter):  # type: ignore[misc]  # the library has n
 
 
 class AllowedHosts:
-    """The operator's list, and what may be asked of the rest.
+    """The hosts that the operator lists, and whether any other may be asked.
 
     Args:
         entries: host, host:port, *.domain or *.domain:port; without a port any port.
@@ -63,7 +64,7 @@ class AllowedHosts:
         self._public = public
 
     def is_named(self, url: str) -> bool:
-        """Whether the host of `url` stands in the list in full.
+        """Whether the host of `url` is listed in full and so trusted wherever its name leads.
 
         Raises:
             FetchError: the host may not be asked at all.
@@ -79,8 +80,8 @@ class AllowedHosts:
         if self._public:
             return False
         raise FetchError(
-            f"Videos are not fetched from {host}: add it to ALLOWED_VIDEO_HOSTS, or set ALLOW_PUBLIC_VIDEO_HOSTS=1 for "
-            "all public addresses."
+            f"Videos are not fetched from {shortened(host)}: add it to ALLOWED_VIDEO_HOSTS, or set "
+            "ALLOW_PUBLIC_VIDEO_HOSTS=1 for all public addresses."
         )
 
 
@@ -88,16 +89,16 @@ def session(*, public_only: bool) -> requests.Session:
     """A session for hosts named in full, or one that connects to public addresses only."""
     made = requests.Session()
     for scheme in ("http", "https"):
-        made.mount(f"{scheme}://", PublicAdapter(scheme == "https") if public_only else HTTPAdapter())
+        made.mount(f"{scheme}://", PublicAdapter(scheme == "https") if public_only else EndingAdapter())
     return made
 
 
 def _host_and_port(url: str) -> tuple[str, int]:
-    """Host and port as the library reads them that makes the connection."""
+    """Host and port as the library that connects reads them."""
     try:
         parts = parse_url(url)
     except LocationParseError as error:
-        raise FetchError("An address without a host cannot be fetched.") from error
+        raise FetchError("The address of the video has no valid host.") from error
     if not parts.host:
-        raise FetchError("An address without a host cannot be fetched.")
+        raise FetchError("The address of the video has no host.")
     return parts.host.lower().rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)

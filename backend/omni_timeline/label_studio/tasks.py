@@ -1,6 +1,6 @@
 """One task in, one prediction for Label Studio out.
 
-    data -> Fetcher -> file -> PredictionCache, or Engine -> segments -> LabelConfig -> a checked prediction
+    data -> VideoFiles -> file -> PredictionCache, or Model -> segments -> LabelConfig -> a checked prediction
 
 Knows the order of these steps. Knows nothing of requests, turns or of how the result gets to Label Studio.
 """
@@ -13,17 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import parse_qs, urlsplit
 
-from omni_timeline.errors import (
-    MediaError,
-    ModelError,
-    OmniTimelineError,
-    RequestError,
-    RetryableError,
-    UnreachableError,
-)
-from omni_timeline.label_studio.files import Fetcher
+from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RetryableError, UnreachableError
+from omni_timeline.label_studio.addresses import video_name
+from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
@@ -37,10 +30,10 @@ class TaskPrediction:
     """The prediction of one task.
 
     Attributes:
-        entry: as Label Studio stores it.
-        kept: whether it was predicted before.
+        entry: the prediction as Label Studio stores it.
+        kept: whether the video was predicted before.
         seconds: how long each stage took now.
-        lines: what became of the model's lines, by reason; empty for a kept one.
+        lines: how many of the model's lines were used or left out, by reason; empty where it was predicted before.
     """
 
     entry: dict[str, Any]
@@ -50,53 +43,55 @@ class TaskPrediction:
 
 
 class Model(Protocol):
-    """What the server needs of an Engine."""
+    """What the server needs of whatever predicts videos."""
 
     description: str | None
     loads: int
 
     @property
     def state(self) -> Literal["loading", "ready", "failed"]:
-        """Whether a model is there."""
+        """Whether the model is loaded."""
 
     @property
     def error(self) -> OmniTimelineError | None:
-        """Why there is no model, when none is coming."""
+        """Why there is no model and none will be loaded; None otherwise."""
 
     @property
     def checkpoint_version(self) -> str | None:
-        """Known long before the model is loaded."""
+        """The version of the checkpoint, known long before the model is loaded; None until then."""
 
     def wait_for_version(self, seconds: float) -> str | None:
-        """The checkpoint's version, if it is known within so many seconds."""
+        """The version of the checkpoint; None when it is not known within so many seconds."""
 
     def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
         """The segments of one video."""
 
     def close(self) -> None:
-        """End it."""
+        """End the model and its process."""
 
 
-class Predictor:
+class TaskPredictor:
     """Makes predictions of tasks. May be used by several threads."""
 
-    def __init__(self, model: Model, fetcher: Fetcher, cache: PredictionCache) -> None:
+    def __init__(self, model: Model, files: VideoFiles, cache: PredictionCache) -> None:
         self._model = model
-        self._fetcher = fetcher
+        self._files = files
         self._cache = cache
 
-    def __call__(self, asked: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
+    def __call__(self, request: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
         """The prediction of a task.
 
         Raises:
-            RetryableError: not now, but maybe later.
-            OmniTimelineError: why there is none.
+            RetryableError: it cannot be predicted now, but maybe later.
+            OmniTimelineError: why it cannot be predicted.
         """
-        url = asked.data.get(asked.config.video_field)
-        if not isinstance(url, str):
-            raise RequestError(f"its data has no text {asked.config.video_field!r}, which the labeling config shows.")
+        url = request.config.video_url(request.data)
+        on_progress(Progress("fetching the video"))
+        began = time.monotonic()
         try:
-            return self._predicted(url, asked, on_progress)
+            with self._files.local(url, task_id=request.task) as path:
+                fetch_seconds = time.monotonic() - began
+                return self._predicted(_Video(path, video_name(url)), request, fetch_seconds, on_progress)
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
         except ModelError as error:
@@ -104,55 +99,73 @@ class Predictor:
                 raise
             raise RetryableError(str(error)) from error
 
-    def _predicted(self, url: str, asked: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
-        on_progress(Progress("fetching the video"))
-        began = time.monotonic()
-        path = self._fetcher.local_path(url, task_id=asked.task)
-        fetch_seconds = time.monotonic() - began
+    def _predicted(
+        self, video: _Video, request: TaskRequest, fetch_seconds: float, on_progress: OnProgress
+    ) -> TaskPrediction:
+        state = video.state()
         try:
-            digest = self._cache.digest(path)
-        except FileNotFoundError:  # the folder of videos made room for others at this moment
-            path = self._fetcher.local_path(url, task_id=asked.task)
-            digest = self._digest(path)
+            digest = self._cache.digest(video.path)
         except OSError as error:
-            raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
-        kept = self._cache.get(digest, asked.version, path)
+            raise video.unreadable(error) from error
+        kept = self._cache.get(digest, request.version, video.path)
         if kept is not None:
-            return TaskPrediction(_entry(kept, asked), True, {"fetch": fetch_seconds}, {})
+            return TaskPrediction(_entry(kept, request), True, {"fetch": fetch_seconds}, {})
         on_progress(Progress("waiting for the model"))
         try:
-            found = self._model.predict(path, asked.options, on_progress)
+            found = self._model.predict(video.path, request.options, on_progress)
         except MediaError as error:  # it names the file; a person knows the video by another name
-            raise MediaError(str(error).replace(path.name, _name(url))) from error
-        if found.model_version != asked.version:
-            raise RetryableError("The checkpoint was changed meanwhile; the task is asked for again.")
+            video.require_unchanged(state)
+            raise MediaError(str(error).replace(video.path.name, video.name)) from error
+        if found.model_version != request.version:
+            raise RetryableError("The checkpoint was changed meanwhile; the task is predicted again.")
+        video.require_unchanged(state)
         if not found.is_degraded:
             self._cache.put(digest, found)
-        return TaskPrediction(_entry(found, asked), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
+        return TaskPrediction(_entry(found, request), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
 
-    def _digest(self, path: Path) -> str:
+
+@dataclass(frozen=True)
+class _Video:
+    """A file to predict.
+
+    Attributes:
+        path: the file.
+        name: what a person calls it.
+    """
+
+    path: Path
+    name: str
+
+    def state(self) -> tuple[int, ...]:
+        """What changes when the file is replaced or written to.
+
+        Raises:
+            RetryableError: the file cannot be read.
+        """
         try:
-            return self._cache.digest(path)
+            status = self.path.stat()
         except OSError as error:
-            raise MediaError(f"{path.name} cannot be read: {error.strerror}.") from error
+            raise self.unreadable(error) from error
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def require_unchanged(self, since: tuple[int, ...]) -> None:
+        """Refuse a prediction of the file if it has changed: nobody knows of which content it is.
+
+        Raises:
+            RetryableError: it has changed.
+        """
+        if self.state() != since:
+            raise RetryableError(f"{self.name} was changed while it was predicted; the task is predicted again.")
+
+    def unreadable(self, error: OSError) -> RetryableError:
+        """The error for a file that cannot be read now: a network file system may come back."""
+        return RetryableError(f"{self.name} cannot be read: {error.strerror}. The task is predicted later.")
 
 
-def _entry(found: Prediction, asked: TaskRequest) -> dict[str, Any]:
-    """The prediction as Label Studio stores it, checked."""
+def _entry(found: Prediction, request: TaskRequest) -> dict[str, Any]:
+    """The prediction as Label Studio stores it."""
     for warning in found.warnings:
-        log.info("Task %s: %s", asked.task, warning)
-    duration = found.duration
-    entry = asked.config.prediction(
-        found.segments, duration=duration, task_data=asked.data, model_version=asked.version
+        log.info("Task %s: %s", request.task, warning)
+    return request.config.prediction(
+        found.segments, duration=found.duration, task_data=request.data, model_version=request.version
     )
-    asked.config.check(entry, duration=duration, task_data=asked.data)
-    return entry
-
-
-def _name(url: str) -> str:
-    """What a person calls the video: the last part of its address."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    return (parse_qs(parts.query).get("d", [""])[0] or parts.path).rstrip("/").rpartition("/")[2] or url

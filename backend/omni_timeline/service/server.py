@@ -39,11 +39,11 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from omni_timeline import __version__
 from omni_timeline.errors import LabelConfigError, ModelError, OmniTimelineError, RequestError, SlowRequestError
 from omni_timeline.label_studio.client import LabelStudioApi
-from omni_timeline.label_studio.files import Fetcher
+from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.request import TaskRequest
-from omni_timeline.label_studio.tasks import Model, Predictor
+from omni_timeline.label_studio.tasks import Model, TaskPredictor
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
@@ -146,7 +146,7 @@ class Service:
         )
         self.cache = PredictionCache(settings.cache_dir / "predictions", settings.prediction_cache_bytes)
         self.journal = Journal(settings.cache_dir / "journal.sqlite")
-        fetcher = Fetcher(
+        files = VideoFiles(
             settings.label_studio_url,
             settings.label_studio_api_key,
             settings.cache_dir / "videos",
@@ -155,7 +155,7 @@ class Service:
             max_bytes=settings.max_video_bytes,
             cache_bytes=settings.cache_bytes,
         )
-        predictor = Predictor(model, fetcher, self.cache)
+        predictor = TaskPredictor(model, files, self.cache)
         self.jobs = Jobs(predictor, self.journal, self.api, self.measures, max_waiting=PREDICTING_THREADS)
         self.measures.watch(lambda: model.state, self.jobs.counts)
         self._projects: OrderedDict[str, Project] = OrderedDict()
