@@ -16,8 +16,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omni_timeline.label_studio.hosts import session
-from omni_timeline.label_studio.web import parse_json, read_body, shown
+from omni_timeline.label_studio.web import parse_json, read_body, session, shown
 from sites import Site, answer
 
 
@@ -58,7 +57,7 @@ def test_any_text_can_be_shown(text: str):
 
 def body_of(site: Site, path: str = "/", **limits: float) -> bytes:
     limits = {"max_bytes": 1000, "seconds": 10.0} | limits
-    with session(public_only=False) as asking, asking.get(f"{site.url}{path}", stream=True, timeout=5) as response:
+    with session() as asking, asking.get(f"{site.url}{path}", stream=True, timeout=5) as response:
         return read_body(response, max_bytes=int(limits["max_bytes"]), seconds=limits["seconds"])
 
 
@@ -155,7 +154,7 @@ def test_headers_that_drip_do_not_outlast_their_time(
     monkeypatch.setattr("omni_timeline.label_studio.web.HEADER_SECONDS", 0.3)
     port = dripping(certificate(tmp_path) if scheme == "https" else None)
     began = time.monotonic()
-    with session(public_only=False) as asking, pytest.raises(requests.Timeout):
+    with session() as asking, pytest.raises(requests.Timeout):
         asking.get(f"{scheme}://127.0.0.1:{port}/", timeout=5, verify=False, stream=True)
     assert time.monotonic() - began < 3
 
@@ -181,7 +180,7 @@ def test_a_tls_handshake_that_never_ends_is_cut(
 
         threading.Thread(target=drip, daemon=True).start()
         began = time.monotonic()
-        with session(public_only=False) as asking, pytest.raises(requests.Timeout):
+        with session() as asking, pytest.raises(requests.Timeout):
             asking.get(f"https://127.0.0.1:{server.getsockname()[1]}/", timeout=5, verify=False)
         assert time.monotonic() - began < 3
 
@@ -191,7 +190,7 @@ def test_no_watch_outlives_its_request(make_site: Callable[[], Site]):
     content = random.Random(2).randbytes(100_000)
     site.pages["/"] = lambda page: answer(page, content)
     before = {thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)}
-    with session(public_only=False) as asking:
+    with session() as asking:
         for _ in range(3):
             with asking.get(site.url, stream=True, timeout=5) as response:
                 assert not {t for t in threading.enumerate() if isinstance(t, threading.Timer)} - before

@@ -18,9 +18,8 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from omni_timeline.errors import UnreachableError
-from omni_timeline.label_studio.hosts import session
 from omni_timeline.label_studio.values import MAX_WHOLE_NUMBER, member
-from omni_timeline.label_studio.web import parse_json, read_body, reason, shown, unsigned
+from omni_timeline.label_studio.web import parse_json, read_body, reason, session, shown, unsigned
 
 TIMEOUT = (10.0, 30.0)  # s: to connect, and between two bytes
 EXCHANGE_SECONDS = 30.0  # s: for the body of the answer
@@ -82,7 +81,7 @@ class LabelStudioAuth(AuthBase):
         host = shown(self.host)
         try:
             with (
-                session(public_only=False) as asking,
+                session() as asking,
                 asking.post(
                     f"{self.host}/api/token/refresh",
                     json={"refresh": self._api_key},

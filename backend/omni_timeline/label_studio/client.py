@@ -13,9 +13,8 @@ import requests
 
 from omni_timeline.errors import DeliveryError, DeliveryKind, FetchError
 from omni_timeline.label_studio.auth import LabelStudioAuth
-from omni_timeline.label_studio.hosts import session
 from omni_timeline.label_studio.values import member, shortened
-from omni_timeline.label_studio.web import parse_json, read_body, reason, shown
+from omni_timeline.label_studio.web import parse_json, read_body, reason, session, shown
 
 TIMEOUT = (5.0, 20.0)  # s: to connect, and between two bytes
 ANSWER_SECONDS = 60.0  # s: for the body of an answer
@@ -95,10 +94,8 @@ class LabelStudioApi:
 
     def _request(self, method: str, path: str, params: dict[str, str] | None, json: Any) -> _Answer:
         try:
-            with (
-                session(
-                    public_only=False
-                ) as asking,  # a kept connection may be closed as it is used: then nobody knows
+            with (  # a session for each call: a kept connection may be closed while it is used
+                session() as asking,
                 asking.request(
                     method,
                     self._auth.host + path,

@@ -18,8 +18,8 @@ from urllib3.exceptions import HTTPError
 from omni_timeline.errors import FetchError, UnreachableError
 from omni_timeline.label_studio.addresses import is_http, is_signed
 from omni_timeline.label_studio.auth import TIMEOUT, LabelStudioAuth
-from omni_timeline.label_studio.hosts import NO_PROXIES, AllowedHosts, InvalidIPAddress, session
-from omni_timeline.label_studio.web import CHUNK_BYTES, reason, shown, unsigned
+from omni_timeline.label_studio.hosts import NO_PROXIES, AllowedHosts, InvalidIPAddress, public_session
+from omni_timeline.label_studio.web import CHUNK_BYTES, reason, session, shown, unsigned
 
 DOWNLOAD_SECONDS = 900.0  # s: a server that sends a byte now and then is given up
 ATTEMPTS = 4  # in a row without a new byte
@@ -54,7 +54,7 @@ class Downloader:
         """
         deadline = time.monotonic() + DOWNLOAD_SECONDS
         failures = 0
-        with session(public_only=False) as named, session(public_only=True) as public:
+        with session() as named, public_session() as public:
             while True:
                 before = file.tell()
                 try:

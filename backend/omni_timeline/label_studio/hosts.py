@@ -85,11 +85,11 @@ class AllowedHosts:
         )
 
 
-def session(*, public_only: bool) -> requests.Session:
-    """A session for hosts named in full, or one that connects to public addresses only."""
+def public_session() -> requests.Session:
+    """A session that connects to public addresses only."""
     made = requests.Session()
     for scheme in ("http", "https"):
-        made.mount(f"{scheme}://", PublicAdapter(scheme == "https") if public_only else EndingAdapter())
+        made.mount(f"{scheme}://", PublicAdapter(scheme == "https"))
     return made
 
 

@@ -20,10 +20,9 @@ from omni_timeline.label_studio.project_settings import ProjectSettings
 from omni_timeline.label_studio.results import check_prediction, read_segments, regions
 from omni_timeline.label_studio.tags import Tag, read_tags
 from omni_timeline.label_studio.values import look_up, shortened
-from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.options import GENERIC_LABELS, PredictOptions
 from omni_timeline.segments import Segment
 
-USUAL_DEFAULT_LABELS = ("event", "other", "unknown")  # a label of such a name takes what fits no other
 MAX_NAMED = 8  # tags or labels in one message
 _KINDS = {control.kind: control for control in CONTROLS}
 _MEDIA_KINDS = {control.media_kind for control in CONTROLS}
@@ -275,7 +274,7 @@ def _default_label(tags: Sequence[Tag], controls: Sequence[Control]) -> str:
             return value
         for key, value in keys:
             every.setdefault(key, value)
-    return next((every[name] for name in USUAL_DEFAULT_LABELS if name in every), controls[0].labels[0].value)
+    return next((every[name] for name in GENERIC_LABELS if name in every), controls[0].labels[0].value)
 
 
 def _found(tags: Iterable[Tag]) -> str:

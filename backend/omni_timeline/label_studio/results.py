@@ -53,20 +53,21 @@ class Region:
     @property
     def results(self) -> list[dict[str, Any]]:
         """Its results: the labels', then the text's, if it has a text and a place of its own for it."""
-        labels = self._result(self.control.name, self.control.kind, self.label)
+        kind = self.control.kind
+        labels = self._result(self.control.name, kind, {kind: [self.label]})
         if not self.text:
             return [labels]
         if self.control.text_area is None:
             return [{**labels, "meta": {"text": [self.text]}}]
-        return [labels, self._result(self.control.text_area, "textarea", self.text, "text")]
+        return [labels, self._result(self.control.text_area, "textarea", {"text": [self.text]})]
 
-    def _result(self, from_name: str, kind: str, content: str, key: str | None = None) -> dict[str, Any]:
+    def _result(self, from_name: str, kind: str, content: dict[str, list[str]]) -> dict[str, Any]:
         return {
             "id": self.id,
             "from_name": from_name,
             "to_name": self.control.media.name,
             "type": kind,
-            "value": {**self.span.value(), key or kind: [content]},
+            "value": {**self.span.value(), **content},
             **self.span.result_fields(),
             **({} if self.score is None else {"score": self.score}),
         }

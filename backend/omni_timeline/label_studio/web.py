@@ -100,6 +100,14 @@ def parse_json(body: bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def session() -> requests.Session:
+    """A session whose requests end."""
+    made = requests.Session()
+    for scheme in ("http", "https"):
+        made.mount(f"{scheme}://", EndingAdapter())
+    return made
+
+
 class EndingAdapter(HTTPAdapter):
     """Requests whose headers come in time, or whose connection is cut."""
 
