@@ -6,6 +6,7 @@ Reads the source and imports nothing. Imports within functions and those for typ
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,33 @@ def test_the_environment_is_read_in_two_modules():
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_opens_with_what_it_knows(module):
     assert ast.get_docstring(parse(module))
+
+
+# --- docs/architecture.md --------------------------------------------------------------------------------------------
+MAP = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def rows_of_the_map() -> dict[str, list[set[str]]]:
+    """What the table of folders says: what each may import, and what it imports alone."""
+    rows = [line.strip("|").split("|") for line in MAP.splitlines() if line.startswith("| `")]
+    return {names(row[0]).pop(): [names(row[2]), names(row[3])] for row in rows if len(row) == 4 and "`" in row[0]}
+
+
+def names(cell: str) -> set[str]:
+    return set(re.findall(r"`([\w.]+)`", cell))
+
+
+def test_the_map_has_the_rule_of_every_folder():
+    assert {folder: row[0] for folder, row in rows_of_the_map().items()} == MAY_IMPORT
+
+
+def test_the_map_says_where_heavy_libraries_are_imported():
+    told = {library: folder for folder, row in rows_of_the_map().items() for library in row[1]}
+    alone = {library: folders - set(ROOT) for library, folders in ONLY_IN.items()}
+    assert told == {library: next(iter(folders)) for library, folders in alone.items() if len(folders) == 1}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:[a-z_]+\.)+[a-z_]+)`", MAP))))
+def test_the_map_names_modules_that_exist(name: str):
+    path = name.removesuffix(".py").split(".")
+    assert name in MODULES or ".".join(path[:-1]) in MODULES or name.endswith((".py", ".md")), name

@@ -24,7 +24,7 @@ from pathlib import Path
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
-from omni_timeline.model.isolated import IsolatedModel
+from omni_timeline.model.isolated import IsolatedModel, State
 from omni_timeline.pipeline.answering import Answering
 from omni_timeline.pipeline.backlog import Backlog, Job, Priority
 from omni_timeline.pipeline.decoding import Decoding
@@ -97,6 +97,21 @@ class Scheduler:
     def version(self) -> str | None:
         """The checkpoint's version; known long before a model is loaded, None until then."""
         return next((model.version for model in self.models if model.version is not None), None)
+
+    @property
+    def state(self) -> State:
+        """Whether a model is there on any device, or is coming."""
+        states = {model.state for model in self.models}
+        return "ready" if "ready" in states else "loading" if "loading" in states else "failed"
+
+    @property
+    def description(self) -> str | None:
+        """The checkpoint and how it runs, in a line; None until it was loaded."""
+        return next((model.facts.description for model in self.models if model.facts is not None), None)
+
+    def wait_for_version(self, seconds: float) -> str | None:
+        """The checkpoint's version, if it is known within so many seconds."""
+        return self.models[0].wait_for_version(seconds)
 
     @property
     def error(self) -> OmniTimelineError | None:
