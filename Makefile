@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LABEL_STUDIO_VERSION := 1.23.2
-SOURCES := backend demo tests benchmarks training
+SOURCES := backend demo tests benchmarks demo_checkpoint
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-up demo-down test test-docker lint format demo-checkpoint demo-samples benchmarks programs check-python clean
@@ -38,10 +38,10 @@ format: .venv/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff format $(SOURCES)
 
 demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: about three hours on two cores
-	$(BIN)/python training/demo_checkpoint.py
+	$(BIN)/python demo_checkpoint/train.py
 
 demo-samples: .venv/.installed-dev ## draw the bundled sample clips anew
-	$(BIN)/python training/demo_samples.py
+	$(BIN)/python demo_checkpoint/demo_samples.py
 
 benchmarks: .venv/.installed-benchmarks ## measure every claim of the README: some hours
 	@set -e; for script in decode pipeline demo_checkpoint remap remap_figure long_videos grammar \

@@ -22,7 +22,7 @@ from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.synthetic import LABELS
 
-# None of these sentences, nor the words that make them special, are in training/demo_prompts.py.
+# None of these sentences, nor the words that make them special, are in demo_checkpoint/demo_prompts.py.
 UNSEEN_USER = "Tell me which things turn up here and exactly when each of them starts and stops."
 UNSEEN_SYSTEM = "You work for a film archive. Your notes are short and exact."
 UNSEEN_CHINESE = "帮我看看这段录像里先后有什么，每样东西从几秒到几秒。"

@@ -168,12 +168,12 @@ class LeanThinker:
         for block in tower.blocks:
             attention = block.attn
             normed = block.norm1(states)
-            options, key, value = (
+            query, key, value = (
                 layer(normed).view(batch * grids, count, attention.num_heads, -1)
                 for layer in (attention.q, attention.k, attention.v)
             )
-            options, key = apply_rotary_pos_emb_vision(options, key, cos, sin)
-            seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (options, key, value)))
+            query, key = apply_rotary_pos_emb_vision(query, key, cos, sin)
+            seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (query, key, value)))
             states = states + attention.proj(seen.transpose(1, 2).flatten(2))
             states = states + block.mlp(block.norm2(states))
         return tower.merger(states.flatten(0, 1)).view(batch, grids, count // 4, -1)

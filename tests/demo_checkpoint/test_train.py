@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from places import ROOT
-
-TRAINING = ROOT / "training"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _training_modules():
-    sys.path.insert(0, str(TRAINING))
-    yield
-    sys.path.remove(str(TRAINING))
+from demo_data import BatchSource, _describe
+from omni_timeline.synthetic import Scene, Shape
+from train import differences
 
 
 def test_the_lean_forward_pass_gives_the_loss_of_the_genuine_one(tmp_path: Path):
     # Trained with other positions or another order of tokens than it is asked with, a model would learn other times.
-    from demo_checkpoint import differences
-
     silent, sounding = differences(seed=0, folder=tmp_path)
     assert silent < 1e-4
     assert sounding < 1e-4
@@ -31,8 +21,6 @@ def test_the_lean_forward_pass_gives_the_loss_of_the_genuine_one(tmp_path: Path)
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_a_resumed_run_is_given_the_batches_it_would_have_had(windows: bool):
-    from demo_data import BatchSource
-
     straight, resumed = (BatchSource(seed=4, step=step, windows=windows) for step in (0, 2))
     for step in range(2):
         straight.batch(step)
@@ -45,9 +33,6 @@ def test_a_resumed_run_is_given_the_batches_it_would_have_had(windows: bool):
 
 
 def test_the_answer_is_what_the_frames_can_tell():
-    from demo_data import _describe
-    from omni_timeline.synthetic import Scene, Shape
-
     still = ((0.5, 0.5), (0.5, 0.5))
     scene = Scene(10.0, (Shape(2.3, 5.1, "red", "square", 1.0, 0.3, still),))
     seconds = np.arange(11.0)  # shown at 3, 4 and 5: it began between 2 and 3 and ended between 5 and 6
