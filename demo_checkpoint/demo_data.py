@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from demo_prompts import draw_prompt
 from omni_timeline.answers.lines import format_segments
@@ -60,13 +61,13 @@ class Batch:
     """
 
     frames: torch.Tensor
-    seconds: np.ndarray
-    waves: np.ndarray | None
+    seconds: NDArray[np.float64]
+    waves: NDArray[np.float32] | None
     prompt: Prompt
     answers: list[str]
     frame_classes: torch.Tensor
     sound_classes: torch.Tensor | None
-    starts: list[np.ndarray]
+    starts: list[NDArray[np.float64]]
 
 
 def audio_tokens(samples: int) -> int:
@@ -92,11 +93,11 @@ def _drawn(rng: np.random.Generator, duration: float, *, sound: bool, windows: b
     return scenes.cut(start, start + duration)
 
 
-def _visible(shape: Shape, seconds: np.ndarray) -> np.ndarray:
+def _visible(shape: Shape, seconds: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero((seconds >= shape.start) & (seconds < shape.end))
 
 
-def _known(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Segment:
+def _known(shape: Shape, shown: NDArray[np.intp], seconds: NDArray[np.float64]) -> Segment:
     """What the frames tell of `shape`, given the indices at which it is shown."""
     first, last = shown[0], shown[-1]
     start = seconds[0] if first == 0 else (seconds[first - 1] + seconds[first]) / 2
@@ -105,8 +106,8 @@ def _known(shape: Shape, shown: np.ndarray, seconds: np.ndarray) -> Segment:
 
 
 def _describe(
-    scene: Scene, drawn_at: np.ndarray, seconds: np.ndarray, tones: tuple[Segment, ...] = ()
-) -> tuple[str, np.ndarray, np.ndarray]:
+    scene: Scene, drawn_at: NDArray[np.float64], seconds: NDArray[np.float64], tones: tuple[Segment, ...] = ()
+) -> tuple[str, NDArray[np.int64], NDArray[np.float64]]:
     """Answer, frames' classes and events' starts, when frames drawn at `drawn_at` are said to be at `seconds`."""
     classes = np.zeros(len(seconds), np.int64)
     segments = list(tones)
@@ -167,7 +168,7 @@ class BatchSource:
 
     def _silent(self, rng: np.random.Generator, size: int, polish: bool, even: float) -> Batch:
         stride = int(rng.choice([1, 2, 3, 4, 5], p=[0.70, 0.20, 0.05, 0.03, 0.02]))
-        kept = np.arange(int(rng.integers(stride)), FRAMES, stride)
+        kept: NDArray[np.int64] = np.arange(int(rng.integers(stride)), FRAMES, stride)
         if rng.random() < 0.2:
             kept = kept[: int(rng.integers(max(8, len(kept) // 3), len(kept) + 1))]
         tokens = -(-len(kept) // 2) * (SIZES[size][0] // 28) * (SIZES[size][1] // 28)
@@ -233,7 +234,7 @@ class BatchSource:
         )
 
 
-def _only_tones(scene: Scene, wave: np.ndarray) -> np.ndarray:
+def _only_tones(scene: Scene, wave: NDArray[np.float32]) -> NDArray[np.float32]:
     """The sound track with true silence between the tones, as an editor or a codec leaves it."""
     clock = np.arange(len(wave)) / SAMPLE_RATE
     heard = np.zeros(len(wave), bool)

@@ -71,7 +71,7 @@ def make_tokenizer(seed: int) -> Qwen2Tokenizer:
     corpus = [f"{role}\n" for role in ("system", "user", "assistant")] * 200
     for _ in range(4000):
         prompt = draw_prompt(rng)
-        corpus += [prompt.system, prompt.user]
+        corpus += [prompt.system or "", prompt.user]
         corpus.append(format_segments(draw_scene(rng, rng.uniform(2, 60), sound=True).events))
     corpus += [format_segments([Segment(1.0, 2.0, label)]) for label in LABELS] * 20
     corpus += [DEFAULT_USER, SYSTEM_PROMPT] * 50

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import apply_rotary_pos_emb_vision
@@ -120,7 +121,7 @@ def _onsets(classes: torch.Tensor) -> torch.Tensor:
     return begins.long().cumsum(1).clamp(max=MAX_COUNTED)
 
 
-def _begun(starts: list[np.ndarray], seconds: np.ndarray) -> torch.Tensor:
+def _begun(starts: list[NDArray[np.float64]], seconds: NDArray[np.float64]) -> torch.Tensor:
     """How many events of each clip have begun at each of `seconds` (B, N)."""
     counts = [np.searchsorted(begun, instants, side="right") for begun, instants in zip(starts, seconds, strict=True)]
     return torch.from_numpy(np.stack(counts)).long().clamp(max=MAX_COUNTED)
@@ -142,7 +143,7 @@ class LeanThinker:
         self.middle: torch.Tensor | None = None
         model.model.language_model.layers[HELPER_LAYER].register_forward_hook(self._keep_middle)
 
-    def _keep_middle(self, _module: nn.Module, _inputs: object, output: torch.Tensor | tuple) -> None:
+    def _keep_middle(self, _layer: nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         self.middle = output[0] if isinstance(output, tuple) else output
 
     def patches(self, frames: torch.Tensor) -> torch.Tensor:
@@ -176,9 +177,10 @@ class LeanThinker:
             seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (query, key, value)))
             states = states + attention.proj(seen.transpose(1, 2).flatten(2))
             states = states + block.mlp(block.norm2(states))
-        return tower.merger(states.flatten(0, 1)).view(batch, grids, count // 4, -1)
+        embeddings: torch.Tensor = tower.merger(states.flatten(0, 1))
+        return embeddings.view(batch, grids, count // 4, -1)
 
-    def listen(self, waves: np.ndarray) -> torch.Tensor:
+    def listen(self, waves: NDArray[np.float32]) -> torch.Tensor:
         """Audio embeddings (B, tokens, hidden) of waves (B, S); attention stays within chunks of two seconds."""
         tower = self.model.model.audio_tower
         mel = torch.from_numpy(self.processor.feature_extractor._torch_extract_fbank_features(waves))
@@ -193,11 +195,12 @@ class LeanThinker:
         states = torch.cat(parts, 1)
         tokens = audio_tokens(waves.shape[1])
         pooled = states[:, : 2 * tokens].unflatten(1, (tokens, 2)).mean(2)
-        return tower.proj(tower.ln_post(pooled))
+        embeddings: torch.Tensor = tower.proj(tower.ln_post(pooled))
+        return embeddings
 
     def _encode(self, mel: torch.Tensor) -> torch.Tensor:
         tower = self.model.model.audio_tower
-        states = F.gelu(tower.conv2(F.gelu(tower.conv1(mel)))).transpose(1, 2)
+        states: torch.Tensor = F.gelu(tower.conv2(F.gelu(tower.conv1(mel)))).transpose(1, 2)
         states = states + tower.positional_embedding(states.shape[1])
         for layer in tower.layers:
             attention = layer.self_attn
@@ -289,6 +292,7 @@ class LeanThinker:
         answered = wanted != IGNORED
         right = float((logits.argmax(-1) == wanted)[answered].float().mean())
 
+        assert self.middle is not None  # the forward hook has kept it
         states = torch.empty_like(media)
         states[:, order] = self.middle[:, len(before) : len(before) + len(order)].to(media.dtype)
         return loss, self._ask(helpers, batch, states, grids, per_grid), right
@@ -327,7 +331,8 @@ def make_optimizers(
     model: Qwen2_5OmniThinkerForConditionalGeneration, helpers: HelperHeads
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices, AdamW for all the rest."""
-    matrices, others = [], list(helpers.parameters())
+    matrices: list[nn.Parameter] = []
+    others = list(helpers.parameters())
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if is_matrix else others).append(parameter)
@@ -447,7 +452,7 @@ def _genuine_loss(lean: LeanThinker, batch: Batch) -> float:
         video_count = grids * height * width // 4
         kinds = [processor.video_token_id if place < video_count else processor.audio_token_id for place in order]
         ids = torch.tensor([[*before, *kinds, *after, *answer]])
-        inputs = {
+        inputs: dict[str, torch.Tensor | bool] = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "pixel_values_videos": patches.flatten(0, 2),
