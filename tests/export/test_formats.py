@@ -7,8 +7,10 @@ import io
 import json
 import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -17,15 +19,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pympi import Elan
 
-from omni_timeline.export import formats
-from omni_timeline.pipeline.prediction import Prediction
+from omni_timeline.errors import MediaError, RequestError
+from omni_timeline.export.formats import FORMATS, WriterOptions
+from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.pipeline.prediction import Failure, Prediction
 from omni_timeline.segments import Segment
+from places import LABEL_CONFIG
 
 NASTY = 'a "quoted", <b>bold</b> & late --> 00:00:01.000\n\n=cmd\x00\x0b; 红色 方块 \U0001f600 \ud800'
 
 
 def predicted(*segments: Segment, path: str = "clips/one.mp4") -> Prediction:
     return Prediction(Path(path), 3700.0, tuple(sorted(segments)), "demo-1a2b3c4d-9f8e7d", "")
+
+
+def written(name: str, *results: Prediction | Failure, **options: Any) -> str:
+    """The whole output in a format."""
+    return "".join(FORMATS[name](WriterOptions(**options)).write(results))
 
 
 def squeezed(text: str) -> str:
@@ -49,28 +59,108 @@ def annotations(document: Elan.Eaf) -> dict[str, list[tuple[int, int, str]]]:
 TWO = (Segment(1.2345, 2.0, "red square", "top left", 0.75), Segment(3600.5, 3661.25, "tone"))
 
 
-def test_an_object_says_everything():
-    assert formats.as_object(predicted(*TWO)) == {
-        "video": "clips/one.mp4",
-        "duration": 3700.0,
-        "model_version": "demo-1a2b3c4d-9f8e7d",
-        "segments": [
-            {"start": 1.234, "end": 2.0, "label": "red square", "text": "top left", "score": 0.75},
-            {"start": 3600.5, "end": 3661.25, "label": "tone", "text": "", "score": None},
-        ],
-        "warnings": [],
-    }
+FAILED = Failure(Path("clips/gone.mp4"), MediaError("clips/gone.mp4: no such file"))
+ONE_OBJECT = (
+    '{"video": "clips/one.mp4", "duration": 3700.0, "model_version": "demo-1a2b3c4d-9f8e7d", "segments": '
+    '[{"start": 1.234, "end": 2.0, "label": "red square", "text": "top left", "score": 0.75}, '
+    '{"start": 3600.5, "end": 3661.25, "label": "tone", "text": "", "score": null}], "warnings": []}'
+)
+FAILED_OBJECT = '{"video": "clips/gone.mp4", "error": "clips/gone.mp4: no such file"}'
 
 
-@pytest.mark.parametrize("objects", [[], [{"a": 1}], [{"a": "\ud800"}, {"b": None}]])
-def test_a_json_list_is_read_back(objects: list[object]):
-    assert json.loads(formats.as_json(objects)) == objects
+def test_every_format_says_what_it_is():
+    assert list(FORMATS) == ["table", "json", "jsonl", "csv", "vtt", "srt", "eaf", "label-studio"]
+    for name, writer in FORMATS.items():
+        assert writer.name == name
+        assert writer.extension.startswith(".")
+        assert writer.summary
+        assert writer.__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("jsonl", f"{ONE_OBJECT}\n{FAILED_OBJECT}\n"),
+        ("json", f"[\n{ONE_OBJECT},\n{FAILED_OBJECT}\n]\n"),
+        (
+            "csv",
+            "video,start,end,label,text,score\n"
+            "clips/one.mp4,1.234,2.0,red square,top left,0.75\nclips/one.mp4,3600.5,3661.25,tone,,\n",
+        ),
+        (
+            "table",
+            "clips/one.mp4  1:01:40.00 s  demo-1a2b3c4d-9f8e7d\n"
+            "       start         end  score  label       text\n"
+            "        1.23        2.00   0.75  red square  top left\n"
+            "  1:00:00.50  1:01:01.25         tone\n\n",
+        ),
+        (
+            "vtt",
+            "WEBVTT\n\n00:00:01.234 --> 00:00:02.000\nred square: top left\n\n01:00:00.500 --> 01:01:01.250\ntone\n",
+        ),
+        (
+            "srt",
+            "1\n00:00:01,234 --> 00:00:02,000\nred square: top left\n\n2\n01:00:00,500 --> 01:01:01,250\ntone\n",
+        ),
+    ],
+)
+def test_an_output_of_one_video_and_a_failed_one_is_exactly_this(name: str, text: str):
+    assert written(name, predicted(*TWO), FAILED) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("table", ""), ("json", "[]\n"), ("jsonl", ""), ("csv", "video,start,end,label,text,score\n"), ("vtt", "")],
+)
+def test_an_output_of_no_video_is_exactly_this(name: str, text: str):
+    assert written(name) == text
+
+
+def test_lines_are_written_as_soon_as_their_video_is_done():
+    seen = []
+
+    def results() -> Iterator[Prediction]:
+        for path in ("a.mp4", "b.mp4"):
+            seen.append(path)
+            yield predicted(path=path)
+
+    pieces = FORMATS["jsonl"](WriterOptions()).write(results())
+    assert next(pieces) == ""
+    assert "a.mp4" in next(pieces)
+    assert seen == ["a.mp4"]
+
+
+def test_the_truth_stands_in_the_table_of_its_video():
+    truths = {Path("clips/one.mp4"): (Segment(1.0, 2.0, "red square"),)}
+    assert "1 of 1 events found" in written("table", predicted(*TWO), truths=truths)
+    assert "events found" not in written("table", predicted(*TWO, path="clips/two.mp4"), truths=truths)
+
+
+def test_a_json_list_holds_even_what_is_no_unicode():
+    [found] = json.loads(written("json", predicted(Segment(1.0, 2.0, "\ud800"))))
+    assert found["segments"][0]["label"] == "\ud800"
+
+
+def test_label_studio_gets_a_list_of_tasks_with_a_prediction_each():
+    config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
+    text = written(
+        "label-studio", predicted(*TWO, path="my clips/a #1.mp4"), FAILED, label_config=config, video_url="/files/"
+    )
+    [task] = json.loads(text)
+    assert task["data"] == {config.video_field: "/files/a%20%231.mp4"}
+    [prediction] = task["predictions"]
+    assert prediction["model_version"] == "demo-1a2b3c4d-9f8e7d"
+    assert len([region for region in prediction["result"] if region["type"] == "timelinelabels"]) == 2
+    assert text == f"[\n{json.dumps(task)}\n]\n"
+
+
+def test_tasks_for_label_studio_need_their_labeling_config():
+    with pytest.raises(RequestError, match="--label-config"):
+        FORMATS["label-studio"](WriterOptions())
 
 
 def test_csv_has_a_header_and_a_line_for_each_segment():
-    text = formats.csv_header() + formats.csv_rows(
-        predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines", 0.32173835))
-    )
+    text = written("csv", predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines", 0.32173835)))
     assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
         {"video": "clips/one.mp4", "start": "1.234", "end": "2.0", "label": "red square", "text": "top left",
          "score": "0.75"},
@@ -80,23 +170,16 @@ def test_csv_has_a_header_and_a_line_for_each_segment():
     ]  # fmt: skip
 
 
-def test_captions_are_what_the_standards_say():
-    assert formats.webvtt(predicted(*TWO)) == (
-        "WEBVTT\n\n00:00:01.234 --> 00:00:02.000\nred square: top left\n\n01:00:00.500 --> 01:01:01.250\ntone\n"
-    )
-    assert formats.subrip(predicted(*TWO)) == (
-        "1\n00:00:01,234 --> 00:00:02,000\nred square: top left\n\n2\n01:00:00,500 --> 01:01:01,250\ntone\n"
-    )
-
-
 def test_no_segments_are_still_a_file_of_the_format(tmp_path: Path):
-    assert reader.from_string(formats.webvtt(predicted())).captions == []
-    assert formats.subrip(predicted()) == ""
-    assert annotations(read_elan(formats.elan(predicted(), tmp_path), tmp_path)) == {}
+    assert reader.from_string(written("vtt", predicted())).captions == []
+    assert written("srt", predicted()) == ""
+    assert annotations(read_elan(written("eaf", predicted(), folder=tmp_path), tmp_path)) == {}
 
 
 def test_elan_gets_a_tier_for_each_label(tmp_path: Path):
-    found = annotations(read_elan(formats.elan(predicted(*TWO, Segment(2.0, 3.0, "red square")), tmp_path), tmp_path))
+    found = annotations(
+        read_elan(written("eaf", predicted(*TWO, Segment(2.0, 3.0, "red square")), folder=tmp_path), tmp_path)
+    )
     assert found == {
         "red square": [(1234, 2000, "top left"), (2000, 3000, "red square")],
         "tone": [(3600500, 3661250, "tone")],
@@ -105,14 +188,15 @@ def test_elan_gets_a_tier_for_each_label(tmp_path: Path):
 
 def test_overlaps_of_one_label_go_to_further_tiers_whose_names_are_free(tmp_path: Path):
     """ELAN cuts one of two annotations of a tier that overlap."""
-    document = formats.elan(
+    document = written(
+        "eaf",
         predicted(
             Segment(0.0, 2.0, "tone", "a"),
             Segment(1.0, 3.0, "tone", "b"),
             Segment(2.0, 4.0, "tone", "c"),
             Segment(0.0, 1.0, "tone (2)", "d"),
         ),
-        tmp_path,
+        folder=tmp_path,
     )
     assert annotations(read_elan(document, tmp_path)) == {
         "tone": [(0, 2000, "a"), (2000, 4000, "c")],
@@ -123,7 +207,7 @@ def test_overlaps_of_one_label_go_to_further_tiers_whose_names_are_free(tmp_path
 
 def test_elan_finds_the_video_where_it_was_and_beside_the_document(tmp_path: Path):
     video = tmp_path / "my clips" / "a #1 & more.webm"
-    document = read_elan(formats.elan(predicted(path=str(video)), tmp_path / "elan"), tmp_path)
+    document = read_elan(written("eaf", predicted(path=str(video)), folder=tmp_path / "elan"), tmp_path)
     [media] = document.get_linked_files()
     assert unquote(urlsplit(media["MEDIA_URL"]).path) == str(video)
     assert media["MEDIA_URL"].startswith("file:///")
@@ -133,7 +217,7 @@ def test_elan_finds_the_video_where_it_was_and_beside_the_document(tmp_path: Pat
 
 
 def test_elan_documents_have_their_parts_in_the_order_of_the_schema(tmp_path: Path):
-    root = ET.fromstring(formats.elan(predicted(*TWO, Segment(0.0, 3700.0, "music")), tmp_path).encode())
+    root = ET.fromstring(written("eaf", predicted(*TWO, Segment(0.0, 3700.0, "music")), folder=tmp_path).encode())
     tags = list(dict.fromkeys(child.tag for child in root))
     assert tags == ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "CONSTRAINT"]
     times = [int(slot.attrib["TIME_VALUE"]) for slot in root.iter("TIME_SLOT")]
@@ -145,7 +229,7 @@ def test_elan_documents_have_their_parts_in_the_order_of_the_schema(tmp_path: Pa
 def test_a_segment_shorter_than_a_millisecond_keeps_its_start_before_its_end(
     tmp_path: Path, start: float, end: float, expected: tuple[int, int]
 ):
-    found = annotations(read_elan(formats.elan(predicted(Segment(start, end, "tick")), tmp_path), tmp_path))
+    found = annotations(read_elan(written("eaf", predicted(Segment(start, end, "tick")), folder=tmp_path), tmp_path))
     assert found == {"tick": [(*expected, "tick")]}
 
 
@@ -167,20 +251,20 @@ def test_whatever_the_words_every_reader_finds_every_segment(
     prediction = predicted(*found)
     shown = sorted(squeezed(f"{s.label}: {s.text}" if s.text else s.label) for s in found)
 
-    cues = reader.from_string(formats.webvtt(prediction)).captions
+    cues = reader.from_string(written("vtt", prediction)).captions
     assert sorted(unescaped(cue.raw_text) for cue in cues) == shown
     assert all(cue.start_in_seconds <= cue.end_in_seconds for cue in cues)
 
-    blocks = formats.subrip(prediction).split("\n\n") if found else []
+    blocks = written("srt", prediction).split("\n\n") if found else []
     assert sorted(block.rstrip("\n").split("\n")[2] for block in blocks) == shown
 
-    rows = list(csv.DictReader(io.StringIO(formats.csv_header() + formats.csv_rows(prediction), newline="")))
+    rows = list(csv.DictReader(io.StringIO(written("csv", prediction), newline="")))
     assert sorted((row["label"], row["text"]) for row in rows) == sorted(
         (squeezed(s.label), squeezed(s.text)) for s in found
     )
 
     folder = tmp_path_factory.getbasetemp()
-    tiers = annotations(read_elan(formats.elan(prediction, folder), folder))
+    tiers = annotations(read_elan(written("eaf", prediction, folder=folder), folder))
     assert sorted(value for tier in tiers.values() for _, _, value in tier) == sorted(
         squeezed(s.text) or squeezed(s.label) for s in found
     )

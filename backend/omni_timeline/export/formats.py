@@ -1,7 +1,7 @@
-"""Predictions as the files that other programs read: JSON, CSV, captions, ELAN, Label Studio's import.
+"""Predictions as the files that other programs read: one writer class for each format.
 
-Knows these formats, and that most of them count whole milliseconds. Writes no file and prints nothing: the caller gets
-a text.
+A new format is one subclass of `Writer`, here: `predict --format` offers it, with its help, and the output goes into
+one file or a file for each video, as the class says. Writes no file and prints nothing: the caller gets a text.
 """
 
 from __future__ import annotations
@@ -9,29 +9,266 @@ from __future__ import annotations
 import csv
 import io
 import json
-import mimetypes
-import os
 import re
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
+from omni_timeline.errors import RequestError
+from omni_timeline.export.links import link, mime_type
+from omni_timeline.pipeline.prediction import Failure, Prediction
 from omni_timeline.segments import Segment
 
 if TYPE_CHECKING:
     from omni_timeline.label_studio.labeling_config import LabelConfig
-    from omni_timeline.pipeline.prediction import Prediction
 
-Format = Literal["table", "json", "jsonl", "csv", "vtt", "srt", "eaf", "label-studio"]
-ONE_VIDEO: tuple[Format, ...] = ("vtt", "srt", "eaf")  # a file of these is about one video
-
-CSV_COLUMNS = ("video", "start", "end", "label", "text", "score")
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
+FORMATS: dict[str, type[Writer]] = {}  # by name, in the order in which the classes stand below
 
-def as_object(prediction: Prediction) -> dict[str, Any]:
-    """What --format json and jsonl say of a video."""
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """What some formats need beside the predictions.
+
+    Attributes:
+        folder: where the output will be: a document names its video relative to it.
+        truths: what really happens in a video, by the video's path: a table shows it beside what was predicted.
+        label_config: the labeling config of the project that Label Studio's tasks are for.
+        video_url: what stands before a video's file name in Label Studio's tasks.
+    """
+
+    folder: Path = Path()
+    truths: Mapping[Path, Sequence[Segment]] = field(default_factory=dict)
+    label_config: LabelConfig | None = None
+    video_url: str = ""
+
+
+class Writer(ABC):
+    """One output format: the text before the first video, of each video, and after the last one.
+
+    Attributes:
+        name: what `--format` calls it.
+        extension: how the names of its files end.
+        summary: a few words for `--help`.
+        is_file_per_video: a file of this format is about one video, so that several videos need a folder.
+    """
+
+    name: ClassVar[str]
+    extension: ClassVar[str]
+    summary: ClassVar[str]
+    is_file_per_video: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        FORMATS[cls.name] = cls
+
+    def __init__(self, options: WriterOptions):
+        self.options = options
+
+    def begin(self) -> str:
+        """The text before the first video."""
+        return ""
+
+    @abstractmethod
+    def add(self, prediction: Prediction) -> str:
+        """The text of one video; "" in a format that is written at the end."""
+
+    def add_failure(self, failure: Failure) -> str:
+        """The text of a video that could not be predicted; most formats have none."""
+        return ""
+
+    def end(self) -> str:
+        """The text after the last video."""
+        return ""
+
+    def write(self, results: Iterable[Prediction | Failure]) -> Iterator[str]:
+        """The whole output, piece by piece as the results come."""
+        yield self.begin()
+        for result in results:
+            yield self.add_failure(result) if isinstance(result, Failure) else self.add(result)
+        yield self.end()
+
+
+class TableWriter(Writer):
+    """Columns of text; beside what really happens, where that is known."""
+
+    name = "table"
+    extension = ".txt"
+    summary = "columns of text"
+
+    def add(self, prediction: Prediction) -> str:
+        from omni_timeline.export.tables import prediction_table  # only here: `--help` need not wait for it
+
+        return prediction_table(prediction, self.options.truths.get(prediction.path)) + "\n"
+
+
+class JsonWriter(Writer):
+    """A list with an object for each video, at the end."""
+
+    name = "json"
+    extension = ".json"
+    summary = "a list with an object for each video"
+
+    def __init__(self, options: WriterOptions):
+        super().__init__(options)
+        self._objects: list[object] = []
+
+    def add(self, prediction: Prediction) -> str:
+        self._objects.append(_as_object(prediction))
+        return ""
+
+    def add_failure(self, failure: Failure) -> str:
+        self._objects.append(_failed_object(failure))
+        return ""
+
+    def end(self) -> str:
+        return _json_list(self._objects)
+
+
+class JsonLinesWriter(Writer):
+    """The same objects, one a line, each as soon as its video is done."""
+
+    name = "jsonl"
+    extension = ".jsonl"
+    summary = "an object for each video, one a line"
+
+    def add(self, prediction: Prediction) -> str:
+        return json.dumps(_as_object(prediction)) + "\n"
+
+    def add_failure(self, failure: Failure) -> str:
+        return json.dumps(_failed_object(failure)) + "\n"
+
+
+class CsvWriter(Writer):
+    """A header, then exactly one line for each segment; the score is empty where there is none."""
+
+    name = "csv"
+    extension = ".csv"
+    summary = "a line for each segment"
+
+    def begin(self) -> str:
+        return _csv([("video", "start", "end", "label", "text", "score")])
+
+    def add(self, prediction: Prediction) -> str:
+        return _csv(
+            (
+                prediction.path,
+                _rounded(segment.start),
+                _rounded(segment.end),
+                _one_line(segment.label),
+                _one_line(segment.text),
+                _rounded_score(segment),
+            )
+            for segment in prediction.segments
+        )
+
+
+class WebVttWriter(Writer):
+    """Captions for a browser's <track> and most players."""
+
+    name = "vtt"
+    extension = ".vtt"
+    summary = "captions (WebVTT)"
+    is_file_per_video = True
+
+    def add(self, prediction: Prediction) -> str:
+        cues = [
+            f"{_clock(start, '.')} --> {_clock(end, '.')}\n"
+            f"{words.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}\n"
+            for start, end, words in _captions(prediction)
+        ]
+        return "\n".join(["WEBVTT\n", *cues])
+
+
+class SubRipWriter(Writer):
+    """Captions for programs that do not read WebVTT."""
+
+    name = "srt"
+    extension = ".srt"
+    summary = "captions (SubRip)"
+    is_file_per_video = True
+
+    def add(self, prediction: Prediction) -> str:
+        return "\n".join(
+            f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{words}\n"
+            for number, (start, end, words) in enumerate(_captions(prediction), start=1)
+        )
+
+
+class ElanWriter(Writer):
+    """An annotation document for ELAN: a tier for each label, its values the texts, or the label where there is none.
+
+    Annotations of one tier cannot overlap in ELAN: a label whose segments do gets further tiers, "label (2)" and so on.
+    """
+
+    name = "eaf"
+    extension = ".eaf"
+    summary = "an ELAN document"
+    is_file_per_video = True
+
+    def add(self, prediction: Prediction) -> str:
+        from pympi import Elan  # only here: nothing else needs it
+
+        document = Elan.Eaf(author="omni-timeline")
+        document.remove_tier("default")
+        video = prediction.path.absolute()
+        document.add_linked_file(
+            "file://" + quote(bytes(video)),
+            relpath=link(video, self.options.folder),
+            mimetype=mime_type(prediction.path),
+        )
+        document.add_property("model_version", prediction.model_version)
+        names: set[str] = set()
+        for label in sorted({segment.label for segment in prediction.segments}):
+            lanes = _lanes([segment for segment in prediction.segments if segment.label == label])
+            for number, lane in enumerate(lanes, start=1):
+                name = _unused(_one_line(label) or "?", number, names)
+                names.add(name)
+                document.add_tier(name)
+                for (start, end), segment in lane:
+                    document.add_annotation(name, start, end, _one_line(segment.text) or _one_line(segment.label))
+        _put_time_slots_in_order(document)
+        # Not its to_file, which would rename a file that is already there.
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{Elan.to_string(document)}\n'
+
+
+class LabelStudioWriter(Writer):
+    """A JSON list of tasks for Label Studio's import, each with one prediction.
+
+    Raises:
+        RequestError: there is no labeling config.
+    """
+
+    name = "label-studio"
+    extension = ".json"
+    summary = "tasks for its import; needs --label-config"
+
+    def __init__(self, options: WriterOptions):
+        super().__init__(options)
+        if options.label_config is None:
+            raise RequestError("--format label-studio needs --label-config FILE, the labeling config of the project")
+        self._config = options.label_config
+        self._tasks: list[object] = []
+
+    def add(self, prediction: Prediction) -> str:
+        data = {self._config.video_field: self.options.video_url + quote(bytes(Path(prediction.path.name)))}
+        suggestion = self._config.prediction(
+            prediction.segments,
+            duration=prediction.duration,
+            task_data=data,
+            model_version=prediction.model_version,
+        )
+        self._tasks.append({"data": data, "predictions": [suggestion]})
+        return ""
+
+    def end(self) -> str:
+        return _json_list(self._tasks)
+
+
+def _as_object(prediction: Prediction) -> dict[str, Any]:
     return {
         "video": str(prediction.path),
         "duration": _rounded(prediction.duration),
@@ -50,103 +287,13 @@ def as_object(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def csv_header() -> str:
-    """The first line of a CSV file."""
-    return _csv([CSV_COLUMNS])
+def _failed_object(failure: Failure) -> dict[str, str]:
+    return {"video": str(failure.path), "error": str(failure.error)}
 
 
-def csv_rows(prediction: Prediction) -> str:
-    """Exactly a line for each segment; the score is empty where there is none."""
-    return _csv(
-        (
-            prediction.path,
-            _rounded(segment.start),
-            _rounded(segment.end),
-            _one_line(segment.label),
-            _one_line(segment.text),
-            _rounded_score(segment),
-        )
-        for segment in prediction.segments
-    )
-
-
-def webvtt(prediction: Prediction) -> str:
-    """Captions for a browser's <track> and most players."""
-    cues = [
-        f"{_clock(start, '.')} --> {_clock(end, '.')}\n"
-        f"{words.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}\n"
-        for start, end, words in _captions(prediction)
-    ]
-    return "\n".join(["WEBVTT\n", *cues])
-
-
-def subrip(prediction: Prediction) -> str:
-    """Captions for what does not read WebVTT."""
-    return "\n".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{words}\n"
-        for number, (start, end, words) in enumerate(_captions(prediction), start=1)
-    )
-
-
-def elan(prediction: Prediction, folder: Path) -> str:
-    """An annotation document for ELAN: a tier for each label, its values the texts, or the label where there is none.
-
-    Annotations of one tier cannot overlap in ELAN: a label whose segments do gets further tiers, "label (2)" and so on.
-
-    Args:
-        prediction: what to write.
-        folder: where the document will be: it names the video by its place relative to that, too.
-    """
-    from pympi import Elan  # imported when asked for: nothing else needs it
-
-    document = Elan.Eaf(author="omni-timeline")
-    document.remove_tier("default")
-    video = prediction.path.absolute()
-    document.add_linked_file(
-        "file://" + quote(bytes(video)), relpath=link(video, folder), mimetype=mime_type(prediction.path)
-    )
-    document.add_property("model_version", prediction.model_version)
-    names: set[str] = set()
-    for label in sorted({segment.label for segment in prediction.segments}):
-        lanes = _lanes([segment for segment in prediction.segments if segment.label == label])
-        for number, lane in enumerate(lanes, start=1):
-            name = _unused(_one_line(label) or "?", number, names)
-            names.add(name)
-            document.add_tier(name)
-            for (start, end), segment in lane:
-                document.add_annotation(name, start, end, _one_line(segment.text) or _one_line(segment.label))
-    _put_time_slots_in_order(document)
-    # Not its to_file, which would rename a file that is already there.
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{Elan.to_string(document)}\n'
-
-
-def label_studio_task(prediction: Prediction, config: LabelConfig, url_prefix: str) -> dict[str, Any]:
-    """A task of Label Studio's import file, with one prediction; the file is a JSON list of them."""
-    data = {config.video_field: url_prefix + quote(bytes(Path(prediction.path.name)))}
-    suggestion = config.prediction(
-        prediction.segments,
-        duration=prediction.duration,
-        task_data=data,
-        model_version=prediction.model_version,
-    )
-    return {"data": data, "predictions": [suggestion]}
-
-
-def as_json(objects: Sequence[object]) -> str:
+def _json_list(objects: Sequence[object]) -> str:
     """One JSON list, an element a line: a person can look at it, and it is as long as it needs to be."""
     return "[\n" + ",\n".join(map(json.dumps, objects)) + "\n]\n" if objects else "[]\n"
-
-
-def link(video: Path, folder: Path) -> str:
-    """The video's URL from a page in `folder`. It begins with a dot, so that no name is taken for a scheme."""
-    place = os.path.relpath(video.absolute(), folder.absolute())
-    return "./" + quote(os.fsencode(place))
-
-
-def mime_type(video: Path) -> str:
-    """What a file of this name is, as MIME calls it; video/mp4 where nobody knows: players look for themselves."""
-    guess, _ = mimetypes.guess_type(f"video{video.suffix}")
-    return guess if guess and guess.startswith(("video/", "audio/")) else "video/mp4"
 
 
 def _rounded(second: float) -> float:
@@ -210,6 +357,6 @@ def _put_time_slots_in_order(document: Any) -> None:
 
 
 def _unused(label: str, number: int, names: set[str]) -> str:
-    """The name of a label's tier, which may be what another label is called."""
+    """A name for a label's tier of this number that no other label has."""
     name = label if number == 1 else f"{label} ({number})"
     return name if name not in names else _unused(label, number + 1, names)

@@ -17,7 +17,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from omni_timeline.errors import MediaError
-from omni_timeline.export.formats import link, mime_type
+from omni_timeline.export.links import link, mime_type
 from omni_timeline.segments import Segment
 
 if TYPE_CHECKING:

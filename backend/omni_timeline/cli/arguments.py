@@ -1,0 +1,140 @@
+"""The arguments that several commands have, and what they stand for: the options of a prediction, a loaded pipeline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from omni_timeline.model.prompts import Prompt
+from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
+
+if TYPE_CHECKING:
+    from omni_timeline.pipeline.pipeline import Pipeline
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    """The parser of a new command, which `run` carries out and returns the exit code of."""
+    parser = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which model predicts, and where it runs."""
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model", metavar="demo|DIR|HUB_ID",
+        help='the bundled "demo" checkpoint (default; it knows coloured shapes and tones and nothing else), a folder, '
+        "or the name of a Qwen2.5-Omni checkpoint on a hub",
+    )  # fmt: skip
+    group.add_argument("--hub", choices=("huggingface", "modelscope"), help="where HUB_ID is (default: huggingface)")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the model is given of a video, and what it may answer."""
+    group = parser.add_argument_group("what the model is given and may answer")
+    group.add_argument(
+        "--frames", type=positive, default=DEFAULT_FRAMES, metavar="N",
+        help="frames of each window (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--window-seconds", type=_window, default=DEFAULT_WINDOW_SECONDS, metavar="N|whole",
+        help="longer videos are seen in overlapping windows of at most this length (default: %(default)g; 25 is the "
+        "rate the model was trained at), or whole, however long they are",
+    )  # fmt: skip
+    group.add_argument(
+        "--refine", action="store_true", help="look a second time, closely, at where events start and end"
+    )
+    group.add_argument("--labels", type=_label_list, metavar="A,B", help="the only labels that the model can write")
+    group.add_argument(
+        "--prompt", type=Path, metavar="FILE", help="a text file with the prompt, instead of the default"
+    )
+    group.add_argument(
+        "--unconstrained", action="store_true",
+        help="do not hold answers to the grammar; for checkpoints trained to answer in another form",
+    )  # fmt: skip
+    group.add_argument(
+        "--score-threshold", type=_fraction, default=0.0, metavar="0..1",
+        help="leave out events whose score is lower (default: %(default)g)",
+    )  # fmt: skip
+    group.add_argument("--max-pixels", type=positive, metavar="N", help="at most this many pixels in a frame")
+    group.add_argument(
+        "--remap", choices=get_args(Remap), default="real",
+        help="the time that the model's positions stand for; all but the default are for comparison, see docs/remap.md",
+    )  # fmt: skip
+
+
+def options_from(arguments: argparse.Namespace) -> PredictOptions:
+    """The options that the input arguments state.
+
+    Raises:
+        RequestError: they are invalid, or the prompt's file cannot be read.
+    """
+    return PredictOptions(
+        frames=arguments.frames,
+        window_seconds=arguments.window_seconds,
+        labels=tuple(arguments.labels or ()),
+        prompt=Prompt.from_file(arguments.prompt) if arguments.prompt else Prompt(),
+        constrained=not arguments.unconstrained,
+        refine=arguments.refine,
+        score_threshold=arguments.score_threshold,
+        max_pixels=arguments.max_pixels,
+        remap=arguments.remap,
+    )
+
+
+def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The pipeline of the model that the model arguments name. Takes seconds, or minutes.
+
+    Raises:
+        ModelError: the checkpoint is not there, or cannot be loaded.
+    """
+    from omni_timeline.model.checkpoint import Checkpoint
+    from omni_timeline.pipeline.pipeline import Pipeline
+
+    checkpoint = Checkpoint.find(arguments.model or "demo", arguments.hub or "huggingface")
+    return Pipeline(checkpoint.family.load(checkpoint, device=arguments.device))
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _window(text: str) -> float | None:
+    if text == "whole":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds or whole, got {text!r}") from error
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return value
+
+
+def _label_list(text: str) -> list[str]:
+    labels = [label.strip() for label in text.split(",") if label.strip()]
+    if not labels:
+        raise argparse.ArgumentTypeError(f"needs at least one label, got {text!r}")
+    return labels

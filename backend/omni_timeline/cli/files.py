@@ -1,0 +1,42 @@
+"""The files that a command line names: what is read from them, and whether they can be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omni_timeline.errors import RequestError
+
+
+def read_text(file: Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        RequestError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{file} is not UTF-8 text") from error
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes the text in UTF-8, its line ends unchanged."""
+    file.write_text(text, encoding="utf-8", newline="")
+
+
+def prepare(file: Path | None, suffix: str) -> None:
+    """Makes the folder of a file that is written at the end, so that a wrong name is noticed before the work begins.
+
+    Raises:
+        RequestError: the name does not end in `suffix`, or its folder cannot be made.
+    """
+    if file is None:
+        return
+    if file.suffix.lower() != suffix:
+        raise RequestError(f"{file} must end in {suffix}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"cannot write {file}: {error.strerror}") from error
