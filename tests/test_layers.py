@@ -119,6 +119,14 @@ def test_there_are_modules_to_look_at():
     assert len(MODULES) >= 40
 
 
+def test_the_top_offers_public_names_and_starts_the_command():
+    """`__init__` may name every module, for type checkers and when first asked; tests/test_public_names.py has more."""
+    top = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.glob("__*.py")}
+    assert set(top) == {"__init__", "__main__"}
+    assert own(top["__main__"]) == {"cli.main"}
+    assert not own(ast.Module([node for node in top["__init__"].body if not isinstance(node, ast.If)], []))
+
+
 def test_every_module_is_in_a_folder_that_has_a_rule():
     assert {folder(module) for module in MODULES} <= {*ROOT, *MAY_IMPORT}
 
@@ -142,6 +150,16 @@ def test_the_environment_is_read_in_two_modules():
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
     assert readers <= {"service.settings", "processes"}
+
+
+def test_only_the_command_line_prints():
+    printers = {
+        module
+        for module in MODULES
+        for node in ast.walk(parse(module))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert {folder(module) for module in printers} == {"cli"}
 
 
 @pytest.mark.parametrize("module", MODULES)
