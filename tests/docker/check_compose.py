@@ -28,6 +28,10 @@ from places import ROOT
 FILES = ("docker-compose.yml", "tests/docker/docker-compose.test.yml")
 BUILD_SECONDS, HEALTHY_SECONDS = 3600.0, 600.0
 
+# The first test waits for the fixtures: a build, then three times for a healthy service and once for the model. The
+# suite's own limit for one test is meant for tests that build nothing.
+pytestmark = pytest.mark.timeout(BUILD_SECONDS + 5 * HEALTHY_SECONDS)
+
 
 def compose_command() -> list[str]:
     """Compose as docker's plugin, or the program of its own that it once was."""

@@ -1,4 +1,7 @@
-"""The adapter under label-studio-ml's own server, with Label Studio's recorded requests and the demo checkpoint."""
+"""The adapter under label-studio-ml's own server, with Label Studio's recorded requests and the demo checkpoint.
+
+`make test-label-studio-ml` installs that library, from git, and runs these tests.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,7 @@ from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from places import FIXTURES, LABEL_CONFIG
 
-pytest.importorskip(
-    "label_studio_ml",
-    minversion="2.0.0.dev0",
-    reason="label-studio-ml 2 is in git only: pip install 'omni-timeline[label-studio-ml]'",
-)
+pytestmark = pytest.mark.label_studio_ml
 
 REQUESTS = FIXTURES / "label-studio"
 XML = LABEL_CONFIG.read_text(encoding="utf-8")
