@@ -31,7 +31,7 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
     lines = [f"{prediction.path}  {clock(prediction.duration)} s  {prediction.model_version}"]
     if truth is None:
         header = ["start", "end", "score", "label", "text"]
-        rows = [[clock(s.start), clock(s.end), _sure(s), s.label, s.text] for s in prediction.segments]
+        rows = [[clock(s.start), clock(s.end), _score(s), s.label, s.text] for s in prediction.segments]
         columns = 5 if any(s.text for s in prediction.segments) else 4
         rows = [row[:columns] for row in (header, *rows)]
     else:
@@ -81,7 +81,7 @@ def _agreement(predicted: Sequence[Segment], true: Sequence[Segment]) -> str:
     return f"{words}, start and end off by {statistics.median(errors):.2f} s (median)" if errors else words
 
 
-def _sure(segment: Segment) -> str:
+def _score(segment: Segment) -> str:
     return "" if segment.score is None else f"{segment.score:.2f}"
 
 
