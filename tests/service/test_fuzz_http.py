@@ -6,7 +6,6 @@ Whatever comes, the answer is one of those described, as JSON where it says so, 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from scripted_model import ScriptedModel
 
 EXAMPLES = 150  # for each operation that has a body; the others have one request
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-TRIED: Counter[int] = Counter()
 
 folder = Path(tempfile.mkdtemp(prefix="omni-timeline-fuzz-"))
 # With a Label Studio that is down, so that what is owed is written down and pushed in vain.
@@ -42,7 +40,6 @@ schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_every_answer_is_one_of_those_described(case: Any):
     response = case.call(app=app)
-    TRIED[response.status_code] += 1
     # Of a method or a body that is not in the description, 405 and 415 are the web server's own answers.
     if response.status_code not in (404, 405):
         case.validate_response(response, checks=CHECKS)
@@ -75,9 +72,3 @@ def test_a_value_of_any_kind_anywhere_is_answered(name: str, value: Any):
         assert client.post("/webhook", json={"action": "TASKS_CREATED", key: value}).status_code == 200
     for path in ("/", "/status.json", "/metrics"):
         assert client.get(path).status_code == 200
-
-
-def test_how_much_was_tried():
-    """Prints the count; runs last in this file."""
-    print(f"\n{sum(TRIED.values())} requests made by schemathesis, answered {dict(sorted(TRIED.items()))}")
-    assert sum(TRIED.values()) > 3 * EXAMPLES
