@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from omni_timeline.errors import RequestError
 from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.wire import QUANTIZATIONS
 from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
 
 if TYPE_CHECKING:
     from omni_timeline.pipeline.pipeline import Pipeline
+    from omni_timeline.pipeline.scheduler import Scheduler
 
 
 def add_command(
@@ -38,7 +41,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "or the name of a Qwen2.5-Omni checkpoint on a hub",
     )  # fmt: skip
     group.add_argument("--hub", choices=("huggingface", "modelscope"), help="where HUB_ID is (default: huggingface)")
-    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    group.add_argument(
+        "--device", metavar="DEVICE[,DEVICE]",
+        help="cpu, cuda, cuda:1, ...; several with commas share the work, as in cuda:0,cuda:1 (default: a GPU where "
+        "there is one)",
+    )  # fmt: skip
+    group.add_argument(
+        "--quantization", choices=QUANTIZATIONS,
+        help="load the weights in fewer bits, for GPUs of 8 to 16 GB; needs a library, see docs/operations.md",
+    )  # fmt: skip
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +105,36 @@ def options_from(arguments: argparse.Namespace) -> PredictOptions:
     )
 
 
+def devices_from(written: str | None) -> list[str | None]:
+    """The devices in "cuda:0,cuda:1"; for None a single None, which stands for a GPU where there is one.
+
+    Raises:
+        RequestError: one of them has no name.
+    """
+    if written is None:
+        return [None]
+    devices: list[str | None] = [name.strip() for name in written.split(",")]
+    if not all(devices):
+        raise RequestError(f"a list of devices needs a name between its commas, got {written!r}")
+    return devices
+
+
+def scheduler_for(arguments: argparse.Namespace) -> Scheduler:
+    """The scheduler of the models that the model arguments name; it starts in a `with` block.
+
+    Raises:
+        RequestError: the list of devices is invalid.
+    """
+    from omni_timeline.model.isolated import models_on
+    from omni_timeline.model.wire import Load
+    from omni_timeline.pipeline.scheduler import Scheduler
+
+    load = Load(arguments.model or "demo", arguments.hub or "huggingface", quantization=arguments.quantization)
+    return Scheduler(models_on(devices_from(arguments.device), load))
+
+
 def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
-    """The pipeline of the model that the model arguments name. Takes seconds, or minutes.
+    """The pipeline of the model that the model arguments name, in this process. Takes seconds, or minutes.
 
     Raises:
         ModelError: the checkpoint is not there, or cannot be loaded.
@@ -104,7 +143,8 @@ def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
     from omni_timeline.pipeline.pipeline import Pipeline
 
     checkpoint = Checkpoint.find(arguments.model or "demo", arguments.hub or "huggingface")
-    return Pipeline(checkpoint.family.load(checkpoint, device=arguments.device))
+    [device, *_] = devices_from(arguments.device)
+    return Pipeline(checkpoint.family.load(checkpoint, device=device, quantization=arguments.quantization))
 
 
 def positive(text: str) -> int:

@@ -13,8 +13,8 @@ from omni_timeline.cli.arguments import (
     add_command,
     add_input_arguments,
     add_model_arguments,
-    load_pipeline,
     options_from,
+    scheduler_for,
 )
 from omni_timeline.cli.files import prepare, read_text, write_text
 from omni_timeline.cli.output import STDOUT, open_output
@@ -105,8 +105,12 @@ def run(arguments: argparse.Namespace) -> int:
     prepare(arguments.view, ".html")
     writer_options = WriterOptions(truths=truths, label_config=config, video_url=arguments.video_url)
     predictions: list[Prediction] = []
-    with open_output(arguments.output, arguments.videos, FORMATS[arguments.format], writer_options) as write:
-        results = predict_with_progress(load_pipeline(arguments), options, arguments.videos)
+    writer = FORMATS[arguments.format]
+    with (
+        open_output(arguments.output, arguments.videos, writer, writer_options) as write,
+        scheduler_for(arguments) as scheduler,
+    ):
+        results = predict_with_progress(scheduler, options, arguments.videos)
         write(_collected(results, config, predictions))
     if arguments.timeline and predictions:
         from omni_timeline.export.drawings import timeline

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omni_timeline.pipeline.options import PredictOptions
-    from omni_timeline.pipeline.pipeline import Pipeline
     from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
+    from omni_timeline.pipeline.scheduler import Scheduler
 
 
 def set_up_logging() -> None:
@@ -31,21 +31,24 @@ def print_warning(message: str) -> None:
 
 
 def predict_with_progress(
-    pipeline: Pipeline, options: PredictOptions, videos: Sequence[Path]
+    scheduler: Scheduler, options: PredictOptions, videos: Sequence[Path]
 ) -> Iterator[Prediction | Failure]:
-    """The results one by one; where stderr is a terminal, it shows which video is worked on and how far that is."""
-    watched = sys.stderr.isatty()
-    number, video = 0, Path()
+    """The results in the order of the videos; where stderr is a terminal, a bar shows how far the work is.
 
-    def show(progress: Progress | None = None) -> None:
-        if watched:
-            windows = f"{progress.stage} {progress.done}/{progress.total} " if progress and progress.total > 1 else ""
-            print(f"\r\x1b[K[{number}/{len(videos)}] {video} {windows}...", end="", file=sys.stderr, flush=True)
+    Raises:
+        OmniTimelineError: there is no model.
+    """
+    from tqdm import tqdm
 
-    results = pipeline.predict_all(videos, options, show)
-    for number, video in enumerate(videos, start=1):  # noqa: B007  # `show` names them
-        show()
-        result = next(results)
-        if watched:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-        yield result
+    scheduler.wait()
+    statistics = scheduler.statistics
+    with tqdm(total=len(videos), unit="video", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+
+        def show(_: Progress | None = None) -> None:
+            bar.n = statistics.videos
+            bar.set_postfix_str(f"{statistics.windows} windows", refresh=False)
+            bar.update(0)
+
+        for result in scheduler.predict_all(videos, options, show):
+            show()
+            yield result

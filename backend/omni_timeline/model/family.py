@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import MediaError, RequestError
-from omni_timeline.media.clip import Clip
-from omni_timeline.model.prompts import Prompt
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy takes its time, and whoever parses a command line needs none of it
+    from omni_timeline.answers.answer import Answer
+    from omni_timeline.media.clip import Clip
     from omni_timeline.model.checkpoint import Checkpoint
+    from omni_timeline.model.prompts import Prompt
 
 MAX_ASPECT = 200  # of a picture's longer side over its shorter one; beyond it transformers' own sizing gives up
 

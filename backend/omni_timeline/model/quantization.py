@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from omni_timeline.errors import ModelError
+from omni_timeline.model.wire import QUANTIZATIONS
 
 LIBRARIES = {"nf4": "bitsandbytes", "int8": "bitsandbytes", "fp8": "torchao"}
-QUANTIZATIONS = tuple(LIBRARIES)
 
 
 def quantization_config(name: str | None, dtype: torch.dtype, kept: Sequence[str]) -> Any:

@@ -23,6 +23,8 @@ from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.model.family import ModelFacts, Row
 
+QUANTIZATIONS = ("nf4", "int8", "fp8")
+
 
 @dataclass(frozen=True)
 class Load:

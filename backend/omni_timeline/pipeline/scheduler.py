@@ -109,6 +109,16 @@ class Scheduler:
         """The checkpoint and how it runs, in a line; None until it was loaded."""
         return next((model.facts.description for model in self.models if model.facts is not None), None)
 
+    def wait(self) -> None:
+        """Return when a model is there.
+
+        Raises:
+            OmniTimelineError: there will be none.
+        """
+        while not any(model.wait(0.1) for model in self.models if model.error is None):
+            if (error := self.error) is not None:
+                raise error
+
     def wait_for_version(self, seconds: float) -> str | None:
         """The checkpoint's version, if it is known within so many seconds."""
         return self.models[0].wait_for_version(seconds)
@@ -130,6 +140,7 @@ class Scheduler:
         """The segments of one video, some time; the future's error is an OmniTimelineError."""
         due = time.monotonic() + priority.value
         job = Job(path, options or PredictOptions(), due, priority is Priority.INTERACTIVE, on_progress)
+        job.future.add_done_callback(lambda _: self.statistics.finished())
         if (error := self.error) is not None:
             job.future.set_exception(error)
         elif not self._backlog.add(job):

@@ -1,0 +1,33 @@
+"""One scheduler for all tests of the command line: a process that imports torch takes seconds to start."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+
+from omni_timeline.cli import predict
+from omni_timeline.cli.arguments import scheduler_for
+from omni_timeline.model.isolated import models_on
+from omni_timeline.model.wire import Load
+from omni_timeline.pipeline.scheduler import Scheduler
+
+
+@pytest.fixture(scope="session")
+def running_scheduler() -> Iterator[Scheduler]:
+    with Scheduler(models_on(["cpu"], Load("demo"))) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def one_scheduler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `predict` would start for the demo checkpoint is there already; other models are started as ever."""
+
+    def shared(arguments: argparse.Namespace) -> AbstractContextManager[Scheduler]:
+        if (arguments.model, arguments.device, arguments.quantization) != (None, None, None):
+            return scheduler_for(arguments)
+        return nullcontext(request.getfixturevalue("running_scheduler"))
+
+    monkeypatch.setattr(predict, "scheduler_for", shared)
