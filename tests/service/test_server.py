@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from omni_timeline.errors import MediaError, ModelError, OmniTimelineError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
+from omni_timeline.service import outbox
 from omni_timeline.service.server import (
     PREDICTING_THREADS,
     SECRET_HEADER,
     THREADS,
+    Service,
     create_app,
     gunicorn_options,
     service_options,
@@ -83,6 +86,15 @@ def config(attributes: str = "", inside: str = LABELS, rest: str = TEXT_AREA) ->
 
 def version_of(client: FlaskClient, schema: str) -> str:
     return client.post("/setup", json={"schema": schema, "project": "3.17"}).json["model_version"]
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Wait until it is true."""
+    for _ in range(200):
+        if what():
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("it does not become true")
 
 
 def failures(client: FlaskClient) -> dict[str, str]:
@@ -414,10 +426,7 @@ def test_what_is_not_ready_by_the_deadline_is_finished_for_the_next_request(sett
     model.gate.clear()
     assert client.post("/predict", json=tasks(local("a"), local("b"))).json == {"results": [[], []]}
     model.gate.set()
-    for _ in range(100):
-        if client.get("/status.json").json["counts"]["running"] == 0:
-            break
-        threading.Event().wait(0.05)
+    until(lambda: client.get("/status.json").json["counts"]["running"] == 0)
     results = client.post("/predict", json=tasks(local("a"), local("b"))).json["results"]
     assert all(entry["result"] for entry in results)
     assert sorted(model.asked) == ["a.mp4", "b.mp4"]
@@ -463,6 +472,59 @@ def test_nothing_is_imported_that_takes_seconds_before_the_server_answers():
         "import sys, omni_timeline.service.server; print(sorted({'torch', 'transformers', 'av'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# --- what is pending -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def delivering(settings: Settings) -> Settings:
+    """With a Label Studio that is down, and a deadline that is over at once."""
+    return replace(
+        settings, label_studio_url="http://127.0.0.1:1", label_studio_api_key="0" * 40, predict_deadline_seconds=0.1
+    )
+
+
+def pending(service: Service) -> list[tuple[int, str, str, Any]]:
+    """Task, version, state and data of each."""
+    query = "SELECT task, version, state, data FROM pending WHERE state != 'settled' ORDER BY task"
+    rows = service.journal.read(lambda journal: journal.execute(query).fetchall())
+    return [(task, version, state, json.loads(data)) for task, version, state, data in rows]
+
+
+def test_of_a_task_that_is_pending_no_more_is_kept_than_is_needed(delivering: Settings, model: ScriptedModel):
+    app = create_app(delivering, engine=model)
+    model.gate.clear()
+    request = tasks(local("a"))
+    request["tasks"][0]["data"]["transcript"] = "word " * 100_000
+    app.test_client().post("/predict", json=request)
+    [(number, _, _, data)] = pending(app.extensions["omni_timeline"])
+    assert number == 100
+    assert data == {"video": local("a"), "fps": 30}
+    model.gate.set()
+
+
+def test_a_checkpoint_that_changes_under_a_running_server_is_asked_for_what_is_pending(
+    delivering: Settings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+):
+    """Each prediction was made, thrown away and made again, until the server was started anew."""
+    monkeypatch.setattr(outbox, "DEFERRAL_SECONDS", (0.0,))
+    app = create_app(delivering, engine=model)
+    service = app.extensions["omni_timeline"]
+    model.gate.clear()
+    assert app.test_client().post("/predict", json=tasks(local("a"), local("b"))).json["results"] == [[], []]
+    before = version_of(app.test_client(), tasks()["label_config"])
+    model.know("scripted-2")
+    model.gate.set()
+    now = version_of(app.test_client(), tasks()["label_config"])
+    assert now != before
+    until(lambda: [row[:3] for row in pending(service)] == [(100, now, "ready"), (101, now, "ready")])
+    assert sorted(model.asked) == ["a.mp4", "b.mp4"]  # once each: what was made is the new version's prediction
+
+
+def test_failures_are_on_the_page_of_the_next_process(settings: Settings, model: ScriptedModel):
+    app = create_app(settings, engine=model)
+    app.test_client().post("/predict", json=tasks(local("missing")))
+    app.extensions["omni_timeline"].close()
+    assert "100" in failures(create_app(settings, engine=model).test_client())
 
 
 # --- who may ask -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
@@ -37,7 +38,12 @@ class TaskRequest:
     options: PredictOptions
     version: str
 
-    @property
+    @cached_property
     def content(self) -> str:
-        """Tells apart two states of the same task's data."""
-        return hashlib.sha256(json.dumps(self.data, sort_keys=True).encode()).hexdigest()
+        """Tells apart two states of the same task: with other data, or under another labeling config."""
+        return hashlib.sha256(f"{_digest(self.xml)} {json.dumps(self.data, sort_keys=True)}".encode()).hexdigest()
+
+
+@lru_cache(maxsize=32)
+def _digest(xml: str) -> str:
+    return hashlib.sha256(xml.encode()).hexdigest()

@@ -22,6 +22,9 @@ from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 
+FETCHING, WAITING = "fetching the video", "waiting for the model"
+BEFORE_THE_MODEL = (FETCHING, WAITING)  # stages in which the model does not work on the task yet
+
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +89,7 @@ class TaskPredictor:
             OmniTimelineError: why it cannot be predicted.
         """
         url = request.config.video_url(request.data)
-        on_progress(Progress("fetching the video"))
+        on_progress(Progress(FETCHING))
         began = time.monotonic()
         try:
             with self._files.local(url, task_id=request.task) as path:
@@ -110,17 +113,17 @@ class TaskPredictor:
         kept = self._cache.get(digest, request.version, video.path)
         if kept is not None:
             return TaskPrediction(_entry(kept, request), True, {"fetch": fetch_seconds}, {})
-        on_progress(Progress("waiting for the model"))
+        on_progress(Progress(WAITING))
         try:
             found = self._model.predict(video.path, request.options, on_progress)
         except MediaError as error:  # it names the file; a person knows the video by another name
             video.require_unchanged(state)
             raise MediaError(str(error).replace(video.path.name, video.name)) from error
-        if found.model_version != request.version:
-            raise RetryableError("The checkpoint was changed meanwhile; the task is predicted again.")
         video.require_unchanged(state)
         if not found.is_degraded:
             self._cache.put(digest, found)
+        if found.model_version != request.version:
+            raise RetryableError("The checkpoint was changed meanwhile; the task is predicted with the new one.")
         return TaskPrediction(_entry(found, request), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
 
 

@@ -1,16 +1,14 @@
-r"""Tasks in a queue, and who brings each prediction to Label Studio: the answer to a request, or a push afterwards.
+r"""The queue: tasks that wait to be predicted, requests that wait for them, and the threads that do the work.
 
-    asked ---> queue ---> worked on ---> answered, if the request still waits
-                                   \---> pushed, if it does not: look whether it is there; store it if not
+    tasks of one request      ---> a group \
+    tasks of another request  ---> a group  >---> groups take turns ---> workers ---> outbox
+    tasks pending from before ---> a group /
 
-Each task that is asked about is owed until Label Studio is known to have its prediction: an answer may get lost, so a
-little later it is looked for like one to push. A task is delivered once:
+Groups take turns, so that somebody who opens one task waits neither for another person's batch nor for what was pending
+at a restart. A task that several requests ask for is predicted once. A request is answered when all its tasks are done,
+or at its deadline; Label Studio gets by a push what the answer does not contain.
 
-    while a request that asked for it waits, it is not pushed;
-    a request that came before it was delivered does not deliver it again, since Label Studio had looked before;
-    one that came within `STORING_SECONDS` after it looks first whether Label Studio has it.
-
-Knows turns, deadlines and what is owed. Knows nothing of HTTP, of videos or of how a prediction is made.
+Knows turns and deadlines. Knows nothing of HTTP, of videos, of how a prediction is made or how it is delivered.
 """
 
 from __future__ import annotations
@@ -18,306 +16,209 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
-from omni_timeline.errors import DeliveryError, OmniTimelineError, RetryableError
+from omni_timeline.errors import OmniTimelineError, RetryableError
 from omni_timeline.label_studio.request import TaskRequest
-from omni_timeline.label_studio.tasks import TaskPrediction
+from omni_timeline.label_studio.tasks import BEFORE_THE_MODEL, TaskPrediction
 from omni_timeline.pipeline.prediction import OnProgress, Progress
-from omni_timeline.service.journal import Failed, Journal, Owed
+from omni_timeline.service.debts import Debt, Event
+from omni_timeline.service.delivery import Delivery
+from omni_timeline.service.history import History, TaskLine
+from omni_timeline.service.outbox import Outbox
+from omni_timeline.service.pending import Item, Pending
 from omni_timeline.service.prometheus import Metrics
+from omni_timeline.service.turns import Turns
 
-WORKERS = 3  # one has the model; the others fetch meanwhile, or wait for a slow server
-MAX_JOBS = 50_000
-STORING_SECONDS = 5.0  # s that Label Studio gets to store an answer
-LOOK_SECONDS = 10.0  # s after an answer: is it there?
-UNCLEAR_SECONDS = 30.0  # s before looking again when a push may still be worked on
-FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0  # s between attempts to push
-LATER_SECONDS = (5.0, 15.0, 60.0, 300.0, 600.0)  # s before a video is asked for again; the last one from then on
-MAX_ATTEMPTS = 3  # of a task whose work ends with the process
-REMEMBERED_SECONDS = 900.0  # s; longer than any request lasts
-SHOWN_PREDICTIONS, SHOWN_FAILURES = 20, 50
-MAX_SENTENCE = 1000  # characters; an address in it may be longer
+WORKERS = 3  # one has the model; meanwhile the others fetch videos, or wait for a slow server
+MAX_JOBS = 50_000  # tasks that wait or are pending
+MAX_ATTEMPTS = 3  # to predict a task, if the process crashes each time
+IDLE_SECONDS = 0.5  # s between two checks for pending tasks when there are no requests
+REFUSAL = "{:,} tasks were refused because {:,} are waiting; retrieve their predictions again when there are fewer."
 
 log = logging.getLogger(__name__)
-
-State = Literal["waiting", "running", "later", "done", "failed"]
-
-
-class Api(Protocol):
-    """What is needed of Label Studio."""
-
-    def prediction_versions(self, task: int) -> list[str]:
-        """The model versions of a task's predictions."""
-
-    def create_prediction(self, task: int, prediction: Mapping[str, Any]) -> None:
-        """Store a prediction."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One task's work, and what becomes of it.
+    """The work on one task.
 
     Attributes:
-        identity: under which two requests mean the same work.
-        holders: requests that wait for it or are being answered.
-        owed: whether Label Studio is to get it in any case.
-        not_before: when it may be pushed, on time.monotonic's clock.
-        unclear_until: until when Label Studio may still be working on a push that it did not answer.
+        item: the prediction that Label Studio is to get; None for a task without an id.
+        task: the task's id, or "".
+        project: the project's id, or "".
+        request: makes the request; may raise OmniTimelineError.
+        state: whether it waits for its turn, is being worked on, or is over, with or without a prediction.
+        entry: the prediction, if there is one.
+        until: the latest deadline of the requests that wait for it.
+        began: when the work on it began.
+        stage: how far it is, in words.
+        is_counted: whether the outbox has counted an attempt.
     """
 
-    asked: TaskRequest
-    identity: object
-    state: State = "waiting"
-    entry: dict[str, Any] | None = None
-    stage: str = ""
-    began: float = 0.0
-    holders: int = 0
-    owed: bool = False
-    pushing: bool = False
-    not_before: float = 0.0
-    unclear_until: float = 0.0
-    retry_at: float = 0.0
-    tries: int = 0
-
-    @property
-    def key(self) -> tuple[int, str] | None:
-        """What Label Studio is to get once."""
-        return None if self.asked.task is None else (self.asked.task, self.asked.version)
-
-    @property
-    def settled(self) -> bool:
-        """Whether waiting longer is of no use."""
-        return self.state in ("done", "failed", "later")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One line of the status page."""
-
+    item: Item | None
     task: str
     project: str
-    words: str
-    at: float = field(default_factory=time.time)
+    request: Callable[[], TaskRequest]
+    state: Literal["waiting", "running", "over"] = "waiting"
+    entry: dict[str, Any] | None = None
+    until: float = 0.0
+    began: float = 0.0
+    stage: str = "begins"
+    is_counted: bool = False
 
 
 class Jobs:
-    """The queue and its threads.
+    """The queue and its workers, which work from `start` to `stop`.
 
     Args:
-        predict: makes the prediction of a task; raises RetryableError, or any other error for good.
-        journal: keeps what is owed.
-        api: Label Studio; None when nothing can be pushed.
-        measures: counts.
-        max_waiting: requests that may wait at a time; others are answered at once, and theirs is pushed.
+        predict: makes the prediction of a task; a RetryableError defers the task, any other error is final.
+        renew: makes the request for a pending task as it would be made now; may raise OmniTimelineError.
+        delivery: delivers predictions to Label Studio; None if there is no access to it.
+        history: gets predictions and failures for the status page.
+        metrics: counts the outcomes.
+        max_waiting: how many requests may wait at a time; others are answered at once, and their predictions pushed.
+        workers: how many tasks are worked on at a time.
+        max_jobs: how many tasks may wait or be pending; more are refused.
     """
 
     def __init__(
         self,
         predict: Callable[[TaskRequest, OnProgress], TaskPrediction],
-        journal: Journal,
-        api: Api | None,
-        measures: Metrics,
+        renew: Callable[[Pending], TaskRequest],
+        delivery: Delivery | None,
+        history: History,
+        metrics: Metrics,
         *,
         max_waiting: int,
+        workers: int = WORKERS,
+        max_jobs: int = MAX_JOBS,
     ) -> None:
         self._predict = predict
-        self._journal = journal
-        self._api = api
-        self._measures = measures
+        self._renew = renew
+        self._delivery = delivery
+        self._history = history
+        self._metrics = metrics
         self._admitted = threading.Semaphore(max_waiting)
+        self._workers = workers
+        self._max_jobs = max_jobs
+        # A job and the outbox change together, under this lock: if a task fails while it is asked for again, either
+        # both requests share the failure, or the task is pending and predicted again.
         self._change = threading.Condition()
-        self._jobs: dict[Any, Job] = {}
-        self._owed: dict[tuple[int, str], Job] = {}
-        self._turns: OrderedDict[int, deque[Job]] = OrderedDict()  # by request; they take turns
-        self._turn = 0
-        self._delivered: OrderedDict[tuple[int, str], float] = OrderedDict()
-        self._paused_until = 0.0
-        self._pause = FIRST_PAUSE
+        self._jobs: dict[object, Job] = {}  # that are not over, by item
+        self._turns = Turns[Job](lambda job: job.state == "waiting", self._next_pending)
         self._stopping = False
-        self._predictions: deque[Shown] = deque(maxlen=SHOWN_PREDICTIONS)
-        self._failures: deque[Failed] = deque(reversed(journal.failures()[:SHOWN_FAILURES]), maxlen=SHOWN_FAILURES)
-        self.trouble: str | None = None  # why pushing does not work now
-        for number in range(WORKERS):
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number in range(self._workers):
             threading.Thread(target=self._work, name=f"work-{number}", daemon=True).start()
-        if api is not None:
-            threading.Thread(target=self._push_owed, name="push", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer the requests that wait, and start no more work. What is pending stays in the journal."""
+        with self._change:
+            self._stopping = True
+            counted = [job for job in self._jobs.values() if job.is_counted]
+            if self._delivery is not None:
+                self._delivery.outbox.undo_attempts(job.item for job in counted if job.item is not None)
+            for job in counted:
+                job.is_counted = False
+            self._change.notify_all()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def ask(
-        self, asked: Sequence[TaskRequest | None], deadline: float, *, owe: bool = True
+        self, requests: Sequence[TaskRequest | None], deadline: float, *, deliver: bool = True
     ) -> list[dict[str, Any] | None]:
         """One entry for each task, in order: its prediction, or None where there is none yet or never.
 
         Args:
-            asked: None for what is no task.
+            requests: None for what is no task.
             deadline: when to answer at the latest, on time.monotonic's clock.
-            owe: bring Label Studio what is not ready by then; False for what only this request has a use for.
+            deliver: whether Label Studio is to get predictions that are not ready by then.
         """
         arrived = time.monotonic()
-        jobs = self._take(asked, owe and self._api is not None, hold=True)
+        may_wait = self._admitted.acquire(blocking=False)
         try:
-            self._wait([job for job in jobs if job is not None], deadline)
-            stored = self._stored(jobs, arrived, deadline) if owe and self._api is not None else {}
-            with self._change:
-                return [self._answer(job, arrived, owe, stored) for job in jobs]
-        finally:
-            with self._change:
-                for job in jobs:
-                    self._release(job)
-                self._change.notify_all()
-
-    def owe(self, asked: Iterable[TaskRequest]) -> None:
-        """Work on these when it is their turn, and bring them to Label Studio."""
-        self._take(list(asked), self._api is not None, hold=False)
-
-    def restore(self, asked: Callable[[Owed], TaskRequest]) -> None:
-        """Take up again what a process before this one owed. `asked` may raise OmniTimelineError."""
-        if self._api is None:
-            return
-        restored = 0
-        for row in self._journal.owed():
-            try:
-                if row.begun >= MAX_ATTEMPTS:
-                    raise OmniTimelineError(
-                        f"The server ended {row.begun} times while it worked on this task; it is left out now. Not "
-                        "enough memory is the usual reason: lower MAX_PIXELS or FRAMES."
+            jobs = self._take(requests, deliver, deadline if may_wait and deliver else arrived)
+            if may_wait:
+                with self._change:
+                    self._change.wait_for(
+                        lambda: self._stopping or all(job.state == "over" for job in jobs if job is not None),
+                        max(0.0, deadline - time.monotonic()),
                     )
-                now = asked(row)
-            except OmniTimelineError as error:
-                self.fail(str(row.task), row.project, str(error))
-                self._journal.cross_out(row.task, row.version)
-                continue
-            [job] = self._take([now], True, hold=False)
-            if now.version != row.version:  # other settings: Label Studio would ask for it under the new version
-                self._journal.cross_out(row.task, row.version)
-            if job is not None:
-                job.not_before = time.monotonic() + STORING_SECONDS
-            restored += 1
-        if restored:
-            log.info("%d predictions are owed to Label Studio since before the start", restored)
+            else:
+                log.warning("%d tasks are answered later: too many requests wait", len(requests))
+        finally:
+            if may_wait:
+                self._admitted.release()
+        if self._delivery is None or not deliver:
+            return [None if job is None else job.entry for job in jobs]
+        items = [None if job is None else job.item for job in jobs]
+        entries = self._delivery.answer(items, arrived, deadline)
+        return [
+            job.entry if job is not None and job.item is None else entry
+            for job, entry in zip(jobs, entries, strict=True)
+        ]
 
-    def _take(self, asked: Sequence[TaskRequest | None], owe: bool, *, hold: bool) -> list[Job | None]:
-        """The job of each, new or already there, in the queue."""
+    def submit(self, requests: Iterable[TaskRequest]) -> None:
+        """Predict these tasks when it is their turn, and push the predictions."""
+        self._take(list(requests), True, time.monotonic())
+
+    def _take(self, requests: Sequence[TaskRequest | None], deliver: bool, until: float) -> list[Job | None]:
+        """Queue tasks as a group. The job of each, new or already there; None for a refused task."""
         with self._change:
-            full = len(self._jobs) + len(asked) > MAX_JOBS
-            jobs = [None if each is None else self._job(each, new=not full) for each in asked]
-            if full:
-                log.warning("%d tasks are waiting: no more are taken", len(self._jobs))
-            fresh: list[Job] = []
-            for job in jobs:
-                if job is None:
-                    continue
-                job.holders += hold
-                if owe and job.key is not None and self._owed.get(job.key) is not job:
-                    if (before := self._owed.get(job.key)) is not None:  # the task's data have changed since
-                        before.owed = False
-                        self._forget(before)
-                    job.owed = True
-                    self._owed[job.key] = job
-                    fresh.append(job)
-        # Before anything is begun or answered.
-        self._journal.add(
-            Owed(job.asked.task, job.asked.version, job.asked.project, job.asked.xml, job.asked.data)
-            for job in fresh
-            if job.asked.task is not None
-        )
-        with self._change:
-            self._turn += 1
-            group = deque(job for job in jobs if job is not None and job.state == "waiting")
-            if group:
-                self._turns[self._turn] = group
+            fitting = self._fitting(requests)
+            debts = self._debts(fitting, until) if deliver else {}
+            jobs = [
+                None if request is None else self._job(request, debts.get(_item(request), Debt.OPEN), until)
+                for request in fitting
+            ]
+            self._turns.add(job for job in jobs if job is not None)
             self._change.notify_all()
         return jobs
 
-    def _job(self, asked: TaskRequest, *, new: bool) -> Job | None:
-        key = object() if asked.task is None else (asked.task, asked.version, asked.content)
-        job = self._jobs.get(key)
-        if job is None and new:
-            job = self._jobs[key] = Job(asked, key)
-        elif job is not None and job.state in ("failed", "later"):
-            job.state = "waiting"  # somebody asks again
+    def _fitting(self, requests: Sequence[TaskRequest | None]) -> list[TaskRequest | None]:
+        """The requests, with None in place of those for which there is no room."""
+        pending = 0 if self._delivery is None else self._delivery.outbox.size()
+        room = self._max_jobs - max(len(self._jobs), pending)
+        fitting: list[TaskRequest | None] = []
+        refused = []
+        for request in requests:
+            if request is not None and _item(request) not in self._jobs:
+                room -= 1
+                if room < 0:
+                    refused.append(request)
+                    request = None
+            fitting.append(request)
+        if refused:
+            sentence = REFUSAL.format(len(refused), self._max_jobs)
+            log.warning("%s", sentence)
+            self._history.fail("", refused[0].project, sentence)
+        return fitting
+
+    def _debts(self, requests: Sequence[TaskRequest | None], until: float) -> dict[Item | None, Debt]:
+        """Make predictions pending. The state of each."""
+        if self._delivery is None:
+            return {}
+        named = [request for request in requests if request is not None and request.task is not None]
+        debts = self._delivery.outbox.ask(named, time.monotonic(), until)
+        return dict(zip(map(_item, named), debts, strict=True))
+
+    def _job(self, request: TaskRequest, debt: Debt, until: float) -> Job:
+        item = _item(request)
+        job = self._jobs.get(item) if debt is Debt.OPEN else None
+        if job is None:
+            job = Job(item, "" if request.task is None else str(request.task), request.project, lambda: request)
+            if debt is Debt.OPEN:
+                self._jobs[item or job] = job
+            else:
+                job.state = "over"  # the prediction is made
+        job.until = max(job.until, until)
         return job
-
-    def _wait(self, jobs: Sequence[Job], deadline: float) -> None:
-        if not self._admitted.acquire(blocking=False):
-            log.warning("%d tasks are answered later: too many requests wait", len(jobs))
-            return
-        try:
-            with self._change:
-                self._change.wait_for(
-                    lambda: self._stopping or all(job.settled for job in jobs), max(0.0, deadline - time.monotonic())
-                )
-        finally:
-            self._admitted.release()
-
-    def _stored(self, jobs: Sequence[Job | None], arrived: float, deadline: float) -> dict[tuple[int, str], bool]:
-        """Whether Label Studio has stored those that were delivered just before this request came."""
-        with self._change:
-            recent = {
-                job.key: self._delivered[job.key] + STORING_SECONDS
-                for job in jobs
-                if job is not None
-                and job.key is not None
-                and job.state == "done"
-                and self._delivered.get(job.key, arrived) < arrived < self._delivered[job.key] + STORING_SECONDS
-            }
-        stored = {}
-        for key, until in recent.items():
-            no_time = max(until, time.monotonic()) > deadline  # to see: it is pushed later
-            stored[key] = no_time or self._is_stored(key)
-            if not stored[key]:
-                with self._change:
-                    self._change.wait_for(lambda: self._stopping, max(0.0, until - time.monotonic()))
-                stored[key] = self._stopping or self._is_stored(key)
-        return stored
-
-    def _is_stored(self, key: tuple[int, str]) -> bool:
-        """Whether it is in Label Studio; where that is not known it is taken for stored, and looked for later."""
-        assert self._api is not None
-        try:
-            return key[1] in self._api.prediction_versions(key[0])
-        except DeliveryError:
-            return True
-
-    def _answer(
-        self, job: Job | None, arrived: float, owe: bool, stored: Mapping[tuple[int, str], bool]
-    ) -> dict[str, Any] | None:
-        """The prediction, if this request is the one to deliver it."""
-        if job is None or job.state != "done" or job.entry is None:
-            return None
-        if not owe or job.key is None:
-            return job.entry
-        delivered = self._delivered.get(job.key, -1.0)
-        if job.pushing or delivered >= arrived or time.monotonic() < job.unclear_until:
-            return None
-        if self._api is not None and arrived < delivered + STORING_SECONDS and stored.get(job.key, True):
-            return None
-        self._note_delivered(job.key)
-        job.not_before = time.monotonic() + LOOK_SECONDS
-        self._measures.tasks.labels("answered").inc()
-        return job.entry
-
-    def _note_delivered(self, key: tuple[int, str]) -> None:
-        now = time.monotonic()
-        self._delivered[key] = now
-        self._delivered.move_to_end(key)
-        while next(iter(self._delivered.values())) < now - REMEMBERED_SECONDS:
-            self._delivered.popitem(last=False)
-
-    def _release(self, job: Job | None) -> None:
-        if job is not None:
-            job.holders -= 1
-            self._forget(job)
-
-    def _forget(self, job: Job) -> None:
-        """Let go of a job that nobody needs any more."""
-        if not job.holders and not job.owed and job.settled:
-            self._jobs.pop(job.identity, None)
 
     # --- work --------------------------------------------------------------------------------------------------------
 
@@ -326,216 +227,116 @@ class Jobs:
             self._do(job)
 
     def _next(self) -> Job | None:
-        """Whose turn it is; None when there is nothing more to do."""
+        """The job whose turn it is; waits for one. None when the server stops."""
         with self._change:
             while not self._stopping:
-                while self._turns:
-                    number, group = self._turns.popitem(last=False)
-                    job = group.popleft()
-                    if group:
-                        self._turns[number] = group
-                    if job.state == "waiting":
-                        job.state, job.began, job.stage = "running", time.monotonic(), ""
-                        return job
-                self._change.wait()
+                if (job := self._turns.next()) is not None:
+                    job.state, job.began = "running", time.monotonic()
+                    return job
+                self._change.wait(IDLE_SECONDS)
         return None
 
+    def _next_pending(self) -> Job | None:
+        """A job for a pending task that is not in memory: it was deferred, or pending before a restart."""
+        pending = None if self._delivery is None else self._delivery.outbox.take(time.monotonic())
+        if pending is None or pending.item in self._jobs:
+            return None
+        job = Job(pending.item, str(pending.item.task), pending.project, partial(self._request_for, pending))
+        self._jobs[pending.item] = job
+        return job
+
+    def _request_for(self, pending: Pending) -> TaskRequest:
+        if pending.attempts >= MAX_ATTEMPTS:
+            raise OmniTimelineError(
+                f"The server crashed {pending.attempts} times while the model worked on this task, so it is skipped. "
+                "The usual cause is too little memory: lower MAX_PIXELS or FRAMES."
+            )
+        return self._renew(pending)
+
     def _do(self, job: Job) -> None:
-        asked, key = job.asked, job.key if job.owed else None
-        if key is not None:
-            self._journal.begin(*key)
-
-        def note(progress: Progress) -> None:
-            job.stage = str(progress)
-
-        entry, sentence, state = None, "", "failed"
         try:
-            found = self._predict(asked, note)
-            self._measures.count(found)
-            entry, state = found.entry, "done"
+            request = job.request()
+            if job.item is not None and (version := request.version) != job.item.version:
+                self._end(job, lambda outbox, item: outbox.renew(item, version, time.monotonic()))
+                return
+            found = self._predict(request, partial(self._on_progress, job))
         except RetryableError as error:
-            sentence, state = str(error), "later"
-        except Exception as error:  # whatever happens to one task must not cost the others
-            ours = isinstance(error, OmniTimelineError)
             if not self._stopping:
-                # What is in a task is nobody's business who reads logs; the status page has the whole sentence.
-                log.debug("Task %s: %s", asked.task, error)
-                log.log(
-                    logging.WARNING if ours else logging.ERROR,
-                    "Task %s has no prediction (%s); the status page says why",
-                    asked.task,
-                    type(error).__name__,
-                    exc_info=not ours,
-                )
-            sentence = str(error) if ours else f"Unexpected {type(error).__name__}; the server's log says more."
-        if self._stopping:
-            return  # the model's process has gone with us; what is owed is in the journal
-        self._finish(job, state, entry, sentence)  # type: ignore[arg-type]
-        if key is not None:
-            self._journal.end(*key)
-            if state == "failed" and key not in self._owed:
-                self._journal.cross_out(*key)
-
-    def _finish(self, job: Job, state: State, entry: dict[str, Any] | None, sentence: str) -> None:
-        asked, shown = job.asked, _shown(job.asked.task)
-        if state == "done":
-            made = Shown(shown, asked.project, _words(entry or {}, time.monotonic() - job.began))
-            with self._change:
-                self._predictions.append(made)
-        elif state == "failed" or job.tries == 0:
-            self.fail(shown, asked.project, sentence)
-        if state == "failed":
-            self._measures.tasks.labels("failed").inc()
-        with self._change:
-            job.state, job.entry, job.stage = state, entry, ""
-            if state == "later":
-                if not job.tries:
-                    log.warning("Task %s has no prediction yet; the status page says why", asked.task)
-                job.retry_at = time.monotonic() + LATER_SECONDS[min(job.tries, len(LATER_SECONDS) - 1)]
-                job.tries += 1
-            if state == "failed" and job.owed:
-                self._settle(job)
-            self._forget(job)
-            self._change.notify_all()
-
-    def _settle(self, job: Job) -> None:
-        """It is no longer owed."""
-        job.owed = False
-        if job.key is not None and self._owed.get(job.key) is job:
-            del self._owed[job.key]
-
-    # --- pushes ------------------------------------------------------------------------------------------------------
-
-    def _push_owed(self) -> None:
-        while not self._stopping:
-            with self._change:
-                now = time.monotonic()
-                self._wake(now)
-                ready = [
-                    job
-                    for job in self._owed.values()
-                    if job.state == "done" and not job.holders and job.not_before <= now
-                ]
-                if not ready or now < self._paused_until:
-                    self._change.wait(0.5)
-                    continue
-                job = min(ready, key=lambda job: job.not_before)
-                job.pushing = True
-            self._push(job)
-
-    def _wake(self, now: float) -> None:
-        """Put what was put off back into the queue when its time has come."""
-        due = deque(job for job in self._owed.values() if job.state == "later" and job.retry_at <= now)
-        for job in due:
-            job.state = "waiting"
-        if due:
-            self._turn += 1
-            self._turns[self._turn] = due
-            self._change.notify_all()
-
-    def _push(self, job: Job) -> None:
-        assert self._api is not None
-        assert job.key is not None
-        task, version = job.key
-        outcome, error, sent = "", None, False
-        try:
-            if version in self._api.prediction_versions(task):
-                outcome = "there"
-            else:
-                sent = True
-                self._api.create_prediction(task, job.entry or {})
-                outcome = "pushed"
-        except DeliveryError as refusal:
-            error = refusal
-            outcome = {"gone": "dropped", "refused": "failed"}.get(refusal.kind, "")
-        except Exception as unexpected:  # this thread has to go on
-            log.exception("Pushing the prediction of task %s failed", task)
-            error = DeliveryError("busy", f"Unexpected {type(unexpected).__name__}; the server's log says more.")
-        if outcome:
-            self._journal.cross_out(task, version)
-            self._measures.tasks.labels(outcome).inc()
-        if error is not None:
-            self._measures.push_trouble.labels(error.kind).inc()
-            if error.kind in ("gone", "refused") or self.trouble != str(error):
-                self.fail(str(task), job.asked.project, f"Not stored: {error}")
-                log.warning("The prediction of task %s was not stored: %s", task, error)
-        with self._change:
+                log.warning("Task %s has no prediction yet; the status page says why", job.task)
+                self._history.fail(job.task, job.project, str(error))
+            self._end(job, lambda outbox, item: outbox.defer(item, time.monotonic()))
+        except Exception as error:  # one task's failure must not affect the others
+            if not self._stopping:
+                self._metrics.tasks.labels("failed").inc()
+                self._history.fail(job.task, job.project, _log_failure(job.task, error))
+            self._end(job, lambda outbox, item: outbox.record(Event.FAILED, item, time.monotonic()))
+        else:
+            entry = job.entry = found.entry
+            self._metrics.count(found)
+            self._history.predict(job.task, job.project, entry, time.monotonic() - job.began)
             now = time.monotonic()
-            job.pushing = False
-            if sent or outcome == "there":  # also when it was refused with a 500: it may have been stored before
-                self._note_delivered(job.key)
-            if outcome:
-                self._settle(job)
-                self._forget(job)
-                self.trouble, self._pause = None, FIRST_PAUSE
-            elif error is not None:
-                self.trouble = str(error)
-                wait = max(self._pause, error.retry_after)
-                self._paused_until = now + wait
-                job.not_before = now + wait
-                if error.kind == "unclear":
-                    job.not_before = job.unclear_until = now + UNCLEAR_SECONDS
-                self._pause = min(2 * self._pause, MAX_PAUSE)
+            self._end(job, lambda outbox, item: outbox.record(Event.PREDICTED, item, now, due=job.until, entry=entry))
+
+    def _end(self, job: Job, tell: Callable[[Outbox, Item], Any]) -> None:
+        """End a job, and have the outbox record the outcome."""
+        with self._change:
+            if self._stopping and job.entry is None:
+                return  # the model was stopped too, so this outcome says nothing about the task
+            if self._delivery is not None and job.item is not None:
+                tell(self._delivery.outbox, job.item)
+                self._delivery.wake()
+            job.state = "over"
+            self._jobs.pop(job.item or job)
             self._change.notify_all()
+
+    def _on_progress(self, job: Job, progress: Progress) -> None:
+        """Note how far a job is; count an attempt once the model has the task."""
+        job.stage = str(progress)
+        if job.is_counted or job.item is None or self._delivery is None or progress.stage in BEFORE_THE_MODEL:
+            return
+        with self._change:
+            if not self._stopping:
+                job.is_counted = True
+                self._delivery.outbox.begin_attempt(job.item)
 
     # --- looking at it -----------------------------------------------------------------------------------------------
 
-    def fail(self, task: str, project: str, sentence: str) -> None:
-        """Remember that something went wrong."""
-        sentence = sentence.encode(errors="replace").decode()  # an address in it may hold halves of characters
-        sentence = sentence if len(sentence) <= MAX_SENTENCE else f"{sentence[:MAX_SENTENCE]} …"
-        failed = Failed(time.time(), task, project, sentence)
-        with self._change:
-            for other in [each for each in self._failures if (each.task, each.sentence) == (task, sentence)]:
-                self._failures.remove(other)
-            self._failures.append(failed)
-        self._journal.fail(failed)
-
     def counts(self) -> dict[str, int]:
-        """Tasks by where they are."""
+        """Numbers of tasks by state."""
         with self._change:
-            jobs = list(self._jobs.values())
-            owed = list(self._owed.values())
+            states = [job.state for job in self._jobs.values()]
+        pending = {} if self._delivery is None else self._delivery.outbox.counts(time.monotonic())
         return {
-            "waiting": sum(job.state == "waiting" for job in jobs),
-            "running": sum(job.state == "running" for job in jobs),
-            "put_off": sum(job.state == "later" for job in jobs),
-            "owed": len(owed),
-            "to_push": sum(job.state == "done" and job.not_before <= time.monotonic() for job in owed),
+            "waiting": states.count("waiting") + pending.get("waiting", 0),
+            "running": states.count("running"),
+            "put_off": pending.get("put_off", 0),
+            "owed": pending.get("owed", 0),
+            "to_push": pending.get("to_push", 0),
         }
 
-    def running(self) -> list[Shown]:
-        """What is worked on now."""
+    def running(self) -> list[TaskLine]:
+        """The tasks that are being worked on."""
         with self._change:
             jobs = [job for job in self._jobs.values() if job.state == "running"]
-            now = time.monotonic()
-            return [
-                Shown(_shown(job.asked.task), job.asked.project, f"{job.stage or 'begins'}, {now - job.began:.0f} s")
-                for job in jobs
-            ]
-
-    def predictions(self) -> list[Shown]:
-        """The last ones made, newest first."""
-        with self._change:
-            return list(reversed(self._predictions))
-
-    def failures(self) -> list[Failed]:
-        """The last ones, newest first."""
-        with self._change:
-            return list(reversed(self._failures))
-
-    def stop(self) -> None:
-        """Answer who waits, begin nothing more. What is owed stays in the journal."""
-        with self._change:
-            self._stopping = True
-            self._change.notify_all()
+        now = time.monotonic()
+        return [TaskLine(job.task, job.project, f"{job.stage}, {now - job.began:.0f} s", time.time()) for job in jobs]
 
 
-def _shown(task: int | None) -> str:
-    return "" if task is None else str(task)
+def _item(request: TaskRequest) -> Item | None:
+    """The prediction that Label Studio is to get; None for a task without an id."""
+    return None if request.task is None else Item(request.task, request.version, request.content)
 
 
-def _words(entry: Mapping[str, Any], seconds: float) -> str:
-    regions = {region["id"] for region in entry.get("result", [])}
-    score = f", score {entry['score']:.2f}" if "score" in entry else ""
-    return f"{len(regions)} region{'s' * (len(regions) != 1)}{score}, {seconds:.1f} s"
+def _log_failure(task: str, error: Exception) -> str:
+    """Log why a task has no prediction. The sentence for the status page."""
+    ours = isinstance(error, OmniTimelineError)
+    # Task data must not be logged; the status page shows the whole sentence.
+    log.debug("Task %s: %s", task, error)
+    log.log(
+        logging.WARNING if ours else logging.ERROR,
+        "Task %s has no prediction (%s); the status page says why",
+        task,
+        type(error).__name__,
+        exc_info=None if ours else error,
+    )
+    return str(error) if ours else f"Unexpected {type(error).__name__}; the server's log says more."

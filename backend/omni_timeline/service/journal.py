@@ -1,37 +1,49 @@
-"""What is owed to Label Studio, and what went wrong, in a file that outlives the process.
+"""A SQLite file that outlives the process and stays usable whatever happens to it.
 
-A task is noted when it is asked about and crossed out when its prediction is known to be in Label Studio, or when it is
-clear that there will be none. So whatever ends the process at whatever moment, the next one knows what is left to do.
-Knows SQLite and rows. Knows nothing of queues, predictions or HTTP, and never fails: a disk that is full or a file that
-is damaged costs the memory of the past, not the service.
+    the file --- full, locked, read-only, damaged, removed or replaced ---> a copy in memory
+             <-- writable again: everything that changed in the meantime ---
+
+Its users run statements and never see the file fail; `trouble` says what is at stake while it cannot be written. Knows
+the tables, and how rows get from the file into memory and back. Knows nothing of what the rows mean.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-KEPT_FAILURES = 100
+from omni_timeline.service.presence import Presence
+
 FILE_MODE = 0o600  # tasks' data are nobody else's business
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 0.5  # s that a transaction waits for another program before the copy in memory replaces the file
+AGAIN_SECONDS = 0.1  # s, the same for each attempt to return to the file
 
+# The columns of `pending` are explained in pending.py.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS configs (id TEXT PRIMARY KEY, xml TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS owed (
-    task INTEGER NOT NULL, version TEXT NOT NULL, project TEXT NOT NULL, config TEXT NOT NULL, data TEXT NOT NULL,
-    begun INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (task, version));
+CREATE TABLE IF NOT EXISTS pending (
+    task INTEGER NOT NULL, version TEXT NOT NULL, content TEXT NOT NULL, project TEXT NOT NULL, config TEXT NOT NULL,
+    data TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'open', entry TEXT, due REAL NOT NULL DEFAULT 0,
+    sent REAL, quiet REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    deferrals INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL DEFAULT 0, server TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (task, version));
+CREATE INDEX IF NOT EXISTS pending_next ON pending (server, state, queued, due);
 CREATE TABLE IF NOT EXISTS failures (
     at REAL NOT NULL, task TEXT NOT NULL, project TEXT NOT NULL, sentence TEXT NOT NULL);
+"""
+FORMER_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'owed'"  # what journals had before there was `pending`
+TAKE_FORMER_TABLE = """
+BEGIN IMMEDIATE;
+INSERT OR IGNORE INTO pending (task, version, content, project, config, data)
+    SELECT task, version, '', project, config, data FROM owed ORDER BY rowid;
+DROP TABLE owed;
+COMMIT;
 """
 
 log = logging.getLogger(__name__)
@@ -39,204 +51,223 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Owed:
-    """A prediction that Label Studio is to get.
-
-    Attributes:
-        task: the task's id.
-        version: the model version that it was asked for.
-        project: the project's id, as Label Studio writes it.
-        config: the labeling config.
-        data: the task's data.
-        begun: how often work on it began and did not end, since the process was killed.
-    """
-
-    task: int
-    version: str
-    project: str
-    config: str
-    data: Mapping[str, Any]
-    begun: int = 0
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Something that went wrong: when, at which task ("" for none), and a sentence on what to change."""
-
-    at: float
-    task: str
-    project: str
-    sentence: str
-
-
 class Journal:
-    """The file at `path`, or nothing at all when that cannot be written. May be used by several threads.
+    """The file at `path`; creates its folder if needed. May be used by several threads.
 
     Attributes:
-        trouble: why nothing can be kept now; None while all is well.
+        trouble: why the file cannot be written at present; None if it can.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._presence = Presence(path.parent)
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._claim: IO[str] | None = None
+        self._file: sqlite3.Connection | None = None
+        self._inodes: list[int] = []  # of the files behind the connection
+        self._memory: sqlite3.Connection | None = None
+        self._closed = False
         self.trouble: str | None = None
-        try:
-            self._connection = self._open()
-        except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError):  # not a database, or a damaged one
-                self._set_aside(error)
-            else:
-                self._note(error)
-        except OSError as error:
-            self._note(error)
+        self._return()
 
-    def add(self, owed: Iterable[Owed]) -> None:
-        """Note what is owed; of what is noted already, the task as it is now."""
-        rows = list(owed)
-        if not rows:
-            return
-        names = {row.config: hashlib.sha256(row.config.encode()).hexdigest() for row in rows}
+    @property
+    def server(self) -> str:
+        """The name of this server among those that share the file."""
+        return self._presence.server
 
-        def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR IGNORE INTO configs VALUES (?, ?)", [(n, x) for x, n in names.items()])
-            connection.executemany(
-                "INSERT INTO owed (task, version, project, config, data) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET project = excluded.project, config = excluded.config, data = excluded.data",
-                [(row.task, row.version, row.project, names[row.config], json.dumps(row.data)) for row in rows],
-            )
-
-        self._write(insert)
-
-    def begin(self, task: int, version: str) -> None:
-        """Note that work on it begins."""
-        self._write(
-            lambda connection: connection.execute(
-                "UPDATE owed SET begun = begun + 1 WHERE task = ? AND version = ?", (task, version)
-            )
-        )
-
-    def end(self, task: int, version: str) -> None:
-        """Note that work on it ended, whatever came of it."""
-        self._write(
-            lambda connection: connection.execute(
-                "UPDATE owed SET begun = 0 WHERE task = ? AND version = ?", (task, version)
-            )
-        )
-
-    def cross_out(self, task: int, version: str) -> None:
-        """It is there, or never will be."""
-        self._write(
-            lambda connection: connection.execute("DELETE FROM owed WHERE task = ? AND version = ?", (task, version))
-        )
-
-    def owed(self) -> list[Owed]:
-        """All that is owed, oldest first; configs that nobody needs any more are removed on the way."""
-
-        def read(connection: sqlite3.Connection) -> list[Any]:
-            connection.execute("DELETE FROM configs WHERE id NOT IN (SELECT config FROM owed)")
-            return connection.execute(
-                "SELECT task, version, project, xml, data, begun FROM owed JOIN configs ON owed.config = configs.id "
-                "ORDER BY owed.rowid"
-            ).fetchall()
-
-        rows = self._write(read) or []
-        return [
-            Owed(task, version, project, xml, json.loads(data), begun)
-            for task, version, project, xml, data, begun in rows
-        ]
-
-    def fail(self, failed: Failed) -> None:
-        """Keep a failure; the oldest go."""
-
-        def insert(connection: sqlite3.Connection) -> None:
-            row = (failed.at, failed.task, failed.project, failed.sentence)
-            connection.execute("INSERT INTO failures VALUES (?, ?, ?, ?)", row)
-            connection.execute(
-                "DELETE FROM failures WHERE rowid NOT IN (SELECT rowid FROM failures ORDER BY rowid DESC LIMIT ?)",
-                (KEPT_FAILURES,),
-            )
-
-        self._write(insert)
-
-    def failures(self) -> list[Failed]:
-        """The last ones, newest first."""
-        rows = self._write(
-            lambda connection: connection.execute(
-                "SELECT at, task, project, sentence FROM failures ORDER BY rowid DESC"
-            ).fetchall()
-        )
-        return [Failed(*row) for row in rows or []]
-
-    def is_ours(self) -> bool:
-        """Whether no other process works on what is owed: one that is about to stop, or another server."""
+    def write(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """What `act` returns from one transaction on the file, or on the copy in memory. `act` may be called twice."""
         with self._lock:
-            if self._claim is None:
-                try:
-                    claim = self._path.with_suffix(".lock").open("w")
-                except OSError:
-                    return True  # nothing can be kept here
-                try:
-                    fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    claim.close()
-                    return False
-                self._claim = claim  # as long as the process lives
-            return True
+            self._look()
+            return self._run(act, "BEGIN IMMEDIATE")
+
+    def read(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """The same for an `act` that only reads, which need not wait for other programs that write."""
+        with self._lock:
+            return self._run(act, "BEGIN")
+
+    def recover(self) -> None:
+        """Return to the file if that is possible again. To be called regularly."""
+        with self._lock:
+            if self._file is None:
+                self._return()
+                return
+            self._look()
+            with suppress(OSError):
+                self._presence.hold()
+
+    def ended(self, servers: Iterable[str]) -> list[str]:
+        """Which of the servers have ended; none of them while the file cannot be used."""
+        with self._lock:
+            return [] if self._file is None else [each for each in servers if not self._presence.is_alive(each)]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the file. Later writes are lost."""
         with self._lock:
-            if self._claim is not None:
-                self._claim.close()
-                self._claim = None
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self._file is not None:
+                self._file.close()
+            self._file, self._memory = None, _connect(":memory:")
+            self._presence.release()
+            self._closed = True
+
+    def _look(self) -> None:
+        """Create the file again if it was removed or replaced."""
+        if self._file is not None and self._inodes != self._found():
+            log.warning("The journal %s was removed or replaced; it is written again", self._path)
+            self._leave()
+            self._return()
+
+    def _run(self, act: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        if self._file is not None:
+            try:
+                return _transact(self._file, act, begin)
+            except sqlite3.OperationalError as error:  # full, read-only, locked
+                self._leave()
+                self._note(error)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._leave()
+                try:
+                    self._set_aside()
+                except OSError as second:
+                    self._note(second)
+                else:
+                    self._return()
+        connection = self._file or self._memory
+        assert connection is not None
+        return _transact(connection, act, begin)
+
+    def _leave(self) -> None:
+        """Continue with a copy in memory of everything that is readable."""
+        assert self._file is not None
+        file, self._file, self._memory = self._file, None, _connect(":memory:")
+        _transact(self._memory, lambda memory: _copy(file, memory, self.server), "BEGIN")
+        with suppress(sqlite3.Error):
+            file.close()  # before another one is opened: closing removes the write-ahead log by its name
+
+    def _return(self) -> None:
+        """Open the file, and write to it what has changed in memory."""
+        if self._closed:
+            return
+        try:
+            try:
+                connection = self._open()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside()
+                connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            self._memory = self._memory or _connect(":memory:")
+            self._note(error)
+            return
+        if self.trouble is not None:
+            log.warning("The journal %s can be written again", self._path)
+        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
+        self._file, self._memory, self.trouble = connection, None, None
+        self._inodes = self._found()
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._presence.hold()
         self._path.touch(mode=FILE_MODE)
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
-        # A process that is killed loses nothing; a machine without power may lose the last moments.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(SCHEMA)
+        connection = _connect(self._path)
+        try:
+            # A process that is killed loses nothing; a machine without power may lose the last moments.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(SCHEMA)
+            if connection.execute(FORMER_TABLE).fetchone():
+                connection.executescript(TAKE_FORMER_TABLE)
+            if (memory := self._memory) is not None:
+                _transact(connection, lambda file: _copy(memory, file, self.server), "BEGIN IMMEDIATE")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _write(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """What `act` returns, in one transaction; None, and a warning, where the file does not let it."""
-        with self._lock:
-            if self._connection is None:
-                return None
+    def _found(self) -> list[int]:
+        """The inodes of the file and of its write-ahead log as they are on the disk now; 0 for a missing one."""
+        inodes = []
+        for suffix in ("", "-wal"):
             try:
-                with self._connection:
-                    answer = act(self._connection)
-                self.trouble = None
-                return answer
-            except sqlite3.OperationalError as error:  # full, read-only, busy
-                self._note(error)
-            except sqlite3.DatabaseError as error:
-                self._set_aside(error)
-        return None
+                inodes.append(self._path.with_name(self._path.name + suffix).stat().st_ino)
+            except OSError:
+                inodes.append(0)
+        return inodes
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        """Begin anew beside a file that cannot be read."""
-        log.error("The journal %s is damaged (%s); a new one is begun", self._path, error)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        try:
-            self._path.replace(self._path.with_name(f"{self._path.name}.damaged-{time.time():.0f}"))
-            for suffix in ("-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    self._path.with_name(self._path.name + suffix).unlink()
-            self._connection = self._open()
-        except (OSError, sqlite3.Error) as second:
-            self._note(second)
+    def _set_aside(self) -> None:
+        """Rename a damaged file.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time():.0f}")
+        log.error("The journal %s is damaged: renamed to %s and replaced by a new one", self._path, aside.name)
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _note(self, error: Exception) -> None:
-        self.trouble = f"CACHE_DIR cannot be written ({error}): make room there, or what is owed is lost at a restart."
-        log.warning("%s", self.trouble)
+        former = self.trouble
+        if "locked" in str(error):
+            self.trouble = (
+                "Another program has locked CACHE_DIR/journal.sqlite: stop it, or pending predictions are lost at a "
+                "restart."
+            )
+        else:
+            self.trouble = (
+                f"CACHE_DIR cannot be written ({error}): make room there, or pending predictions are lost at a restart."
+            )
+        if self.trouble != former:
+            log.warning("%s", self.trouble)
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=AGAIN_SECONDS, check_same_thread=False, isolation_level=None)
+    if path == ":memory:":
+        connection.executescript(SCHEMA)
+    return connection
+
+
+def _transact(connection: sqlite3.Connection, act: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    connection.execute(begin)
+    try:
+        answer = act(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return answer
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether an error means that the file is damaged or no database; subclasses mean other things."""
+    return type(error) is sqlite3.DatabaseError
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, server: str) -> None:
+    """Copy all rows. Where the target has a pending row already, only this server's rows replace it."""
+    target.execute("UPDATE pending SET queued = 0 WHERE server = ?", (server,))
+    for table in ("configs", "pending", "failures"):
+        names, rows = _rows(source, table)
+        into = f"INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        if table == "pending" and rows:
+            owner = names.index("server")
+            target.executemany(f"INSERT OR REPLACE {into}", [row for row in rows if row[owner] == server])
+            rows = [row for row in rows if row[owner] != server]
+        if table == "failures" and rows:
+            target.execute("DELETE FROM failures")
+        if rows:
+            target.executemany(f"INSERT OR IGNORE {into}", rows)
+
+
+def _rows(source: sqlite3.Connection, table: str) -> tuple[list[str], list[Any]]:
+    """The column names and the rows of a table; of a damaged one, the rows before the damage."""
+    names: list[str] = []
+    rows: list[Any] = []
+    with suppress(sqlite3.Error), closing(source.execute(f"SELECT * FROM {table} ORDER BY rowid")) as cursor:
+        names = [column[0] for column in cursor.description]
+        rows.extend(cursor)
+    return names, rows

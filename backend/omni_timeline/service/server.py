@@ -37,7 +37,14 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from omni_timeline import __version__
-from omni_timeline.errors import LabelConfigError, ModelError, OmniTimelineError, RequestError, SlowRequestError
+from omni_timeline.errors import (
+    LabelConfigError,
+    ModelError,
+    OmniTimelineError,
+    RequestError,
+    RetryableError,
+    SlowRequestError,
+)
 from omni_timeline.label_studio.client import LabelStudioApi
 from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
@@ -47,9 +54,13 @@ from omni_timeline.label_studio.tasks import Model, TaskPredictor
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.service.delivery import Delivery
+from omni_timeline.service.history import History
 from omni_timeline.service.jobs import Jobs
-from omni_timeline.service.journal import Journal, Owed
+from omni_timeline.service.journal import Journal
 from omni_timeline.service.openapi import description
+from omni_timeline.service.outbox import Outbox
+from omni_timeline.service.pending import Pending
 from omni_timeline.service.prometheus import CONTENT_TYPE, Metrics
 from omni_timeline.service.settings import Settings
 
@@ -64,6 +75,7 @@ STOP_SECONDS = 8  # s for what is running when asked to stop: those who wait are
 KEPT_CONFIGS = 32  # that are not read again; one may have two million characters
 SHOWN_PROJECTS = 20
 MAX_EVENTS = 1000  # of new tasks that wait to be looked at
+TEND_SECONDS = 1.0  # s between two rounds of regular work
 PRELABEL_PAUSES = (1.0, 5.0, 30.0)  # s before Label Studio is asked again
 SECRET_HEADER = "X-Omni-Timeline-Secret"
 EVENTS = (
@@ -156,14 +168,26 @@ class Service:
             cache_bytes=settings.cache_bytes,
         )
         predictor = TaskPredictor(model, files, self.cache)
-        self.jobs = Jobs(predictor, self.journal, self.api, self.measures, max_waiting=PREDICTING_THREADS)
+        self.history = History(self.journal)
+        self.outbox = Outbox(self.journal)
+        self.delivery = (
+            Delivery(self.outbox, self.api, self.history, self.measures, self._renewed)
+            if self.api is not None
+            else None
+        )
+        self.jobs = Jobs(
+            predictor, self._renewed, self.delivery, self.history, self.measures, max_waiting=PREDICTING_THREADS
+        )
         self.measures.watch(lambda: model.state, self.jobs.counts)
         self._projects: OrderedDict[str, Project] = OrderedDict()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._created: queue.Queue[Mapping[str, Any]] = queue.Queue(MAX_EVENTS)
         self.started = time.time()
-        threading.Thread(target=self._restore, name="restore", daemon=True).start()
+        self.jobs.start()
+        if self.delivery is not None:
+            self.delivery.start()
+        threading.Thread(target=self._tend, name="tend", daemon=True).start()
         threading.Thread(target=self._prelabel_created, name="prelabel", daemon=True).start()
 
     def version(self, xml: str, project: str, seconds: float) -> tuple[LabelConfig, PredictOptions, str]:
@@ -198,7 +222,7 @@ class Service:
         try:
             return read_config(xml)
         except LabelConfigError as error:
-            self.jobs.fail("", project, str(error))
+            self.history.fail("", project, str(error))
             raise
 
     def projects(self) -> list[Project]:
@@ -228,7 +252,7 @@ class Service:
             log.warning("%d tasks sent back: the model is still loading", len(tasks))
             return [[] for _ in tasks]
         asked = [self._asked(task, project, xml, *found) for task in tasks]
-        entries = self.jobs.ask(asked, deadline, owe=not interactive)
+        entries = self.jobs.ask(asked, deadline, deliver=not interactive)
         # Of an interactive request Label Studio takes results[0] as it is; a list there breaks its page.
         return [({} if interactive else []) if entry is None else entry for entry in entries]
 
@@ -241,17 +265,20 @@ class Service:
             try:
                 self._created.put_nowait(body)
             except queue.Full:
-                self.jobs.fail("", "", "Too many new tasks at a time: some have to be asked for in Label Studio.")
+                self.history.fail("", "", "Too many new tasks at a time: some have to be asked for in Label Studio.")
 
     def stop(self) -> None:
         """Answer those who wait; begin nothing more."""
         self._closing.set()
         self.jobs.stop()
+        if self.delivery is not None:
+            self.delivery.stop()
 
     def close(self) -> None:
         """End everything, the model's process too."""
         self.stop()
         self.model.close()
+        self.history.save()
         self.journal.close()
 
     def _asked(
@@ -262,20 +289,36 @@ class Service:
         number = number if type(number) is int and abs(number) < 2**63 else None
         if not isinstance(data, dict) or not isinstance(data.get(config.video_field), str):
             sentence = f"Its data has no text {config.video_field!r}, which the labeling config shows."
-            self.jobs.fail("" if number is None else str(number), project, sentence)
+            self.history.fail("" if number is None else str(number), project, sentence)
             log.warning("Task %s has no prediction: %s", number, sentence)
             return None
-        return TaskRequest(number, project, data, xml, config, options, version)
+        return TaskRequest(number, project, config.needed_data(data), xml, config, options, version)
 
-    def _restore(self) -> None:
-        """Take up again what was owed before the start, as soon as it can be said under which version."""
-        while self.model.wait_for_version(1.0) is None or not self.journal.is_ours():
-            if self._closing.wait(0.5) or self.model.error is not None:
+    def _tend(self) -> None:
+        """Do the regular work that must not delay a request, until the server stops."""
+        while True:
+            self.journal.recover()
+            self.history.save()
+            # Without the checkpoint's version, what was pending before cannot be predicted.
+            is_known = self.model.checkpoint_version is not None and self.model.error is None
+            if self.delivery is not None and is_known and (taken := self.outbox.tend(time.monotonic())):
+                log.info("%d predictions are pending from a server that has ended", taken)
+                self.delivery.wake()
+            if self._closing.wait(TEND_SECONDS):
                 return
-        self.jobs.restore(self._owed)
 
-    def _owed(self, row: Owed) -> TaskRequest:
-        return TaskRequest(row.task, row.project, row.data, row.config, *self.version(row.config, row.project, 0.0))
+    def _renewed(self, pending: Pending) -> TaskRequest:
+        """The request for a pending task as it would be made now.
+
+        Raises:
+            RetryableError: there is no model at present.
+            OmniTimelineError: the task can no longer be predicted.
+        """
+        try:
+            found = self.version(pending.xml, pending.project, 0.0)
+        except ModelError as error:
+            raise RetryableError(str(error)) from error
+        return TaskRequest(pending.item.task, pending.project, pending.data, pending.xml, *found)
 
     def _prelabel_created(self) -> None:
         """Predict the tasks of TASKS_CREATED events, one event after the other."""
@@ -287,7 +330,7 @@ class Service:
                     break
                 except OmniTimelineError as error:
                     if pause is None or self._closing.wait(pause):
-                        self.jobs.fail("", "", f"New tasks are not predicted by themselves: {error}")
+                        self.history.fail("", "", f"New tasks are not predicted by themselves: {error}")
                         log.warning("New tasks are not predicted by themselves: %s", error)
                         break
                 except Exception:  # this thread has to go on
@@ -309,7 +352,7 @@ class Service:
         xml = self.api.label_config(number)
         found = self.version(xml, str(number), self.settings.predict_deadline_seconds)
         asked = [self._asked(task, str(number), xml, *found) for task in tasks]
-        self.jobs.owe(each for each in asked if each is not None)
+        self.jobs.submit(each for each in asked if each is not None)
 
 
 def create_app(settings: Settings | None = None, *, engine: Model | None = None) -> Flask:
@@ -458,7 +501,7 @@ class Guard:
 def status(service: Service) -> dict[str, Any]:
     """What the page for people shows."""
     model, settings, jobs = service.model, service.settings, service.jobs
-    notes = [jobs.trouble, service.journal.trouble, service.cache.trouble]
+    notes = [service.delivery and service.delivery.trouble, service.journal.trouble, service.cache.trouble]
     if service.api is None:
         notes.append(
             "What is not ready when /predict answers is not brought to Label Studio, which has to ask again: set "
@@ -480,8 +523,8 @@ def status(service: Service) -> dict[str, Any]:
         "notes": [note for note in notes if note],
         "counts": jobs.counts(),
         "running": [vars(each) for each in jobs.running()],
-        "predictions": [vars(each) for each in jobs.predictions()],
-        "failures": [vars(each) for each in jobs.failures()],
+        "predictions": [vars(each) for each in service.history.predictions()],
+        "failures": [vars(each) for each in service.history.failures()],
         "projects": [
             {
                 "project": each.number,

@@ -1,0 +1,48 @@
+"""Groups that take turns, one element at a time, so that small groups do not wait for large ones.
+
+Knows order only. Not safe for threads: its user holds a lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Turns(Generic[T]):
+    """Groups of elements, each in its own order.
+
+    Args:
+        waits: whether an element still waits for its turn; others are skipped.
+        others: takes the next element of one more group that is kept elsewhere; None if it has none at present.
+    """
+
+    def __init__(self, waits: Callable[[T], bool], others: Callable[[], T | None]) -> None:
+        self._waits = waits
+        self._others = others
+        self._groups: deque[deque[T] | None] = deque([None])  # None is the group that is kept elsewhere
+
+    def add(self, group: Iterable[T]) -> None:
+        """Add a group, last in the round."""
+        if waiting := deque(each for each in group if self._waits(each)):
+            self._groups.append(waiting)
+
+    def next(self) -> T | None:
+        """The element whose turn it is; None if none waits."""
+        for _ in range(len(self._groups)):
+            group = self._groups.popleft()
+            found = self._others() if group is None else self._first(group)
+            if group is None or group:
+                self._groups.append(group)
+            if found is not None:
+                return found
+        return None
+
+    def _first(self, group: deque[T]) -> T | None:
+        while group:
+            if self._waits(each := group.popleft()):
+                return each
+        return None

@@ -1,0 +1,37 @@
+"""Who is next."""
+
+from __future__ import annotations
+
+from omni_timeline.service.turns import Turns
+
+
+def order(turns: Turns[str]) -> str:
+    found = []
+    while (each := turns.next()) is not None:
+        found.append(each)
+    return "".join(found)
+
+
+def test_groups_take_turns_whatever_their_size():
+    turns = Turns[str](lambda each: True, lambda: None)
+    turns.add("aaaaa")
+    turns.add("b")
+    turns.add("cc")
+    assert order(turns) == "abcacaaa"
+
+
+def test_the_group_that_is_kept_elsewhere_is_one_of_them():
+    kept = iter("xyz")
+    turns = Turns[str](lambda each: True, lambda: next(kept, None))
+    turns.add("abc")
+    assert order(turns) == "xaybzc"
+
+
+def test_one_that_does_not_wait_any_more_costs_nobody_a_turn():
+    done: set[str] = set("bc")
+    turns = Turns[str](lambda each: each not in done, lambda: None)
+    turns.add("abcd")
+    turns.add("e")
+    assert turns.next() == "a"
+    done.add("d")
+    assert order(turns) == "e"
