@@ -56,6 +56,18 @@ class DeliveryError(OmniTimelineError):
         self.retry_after = retry_after
 
 
+class BusyHostError(RetryableError):
+    """As many videos are fetched from a host as may be; this one waits for its turn.
+
+    Attributes:
+        host: the host's name.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"Other videos are being fetched from {host}.")
+        self.host = host
+
+
 class LabelConfigError(OmniTimelineError):
     """A labeling configuration has no place for a segment."""
 

@@ -18,7 +18,7 @@ from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.backlog import Priority
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
-from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
+from omni_timeline.pipeline.prediction import ANSWERING, OPENING, Failure, Prediction, Progress
 from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.synthetic import LABELS, draw_scene, write_video
 
@@ -76,7 +76,7 @@ def test_a_closer_look_is_a_round_of_its_own(scheduler: Scheduler, demo_model: O
     steps: list[Progress] = []
     found = scheduler.predict(videos[3], options, steps.append)
     assert spans(found) == spans(Pipeline(demo_model).predict(videos[3], options))
-    assert {step.stage for step in steps} == {"opening", "windows", "refining"}
+    assert {step.stage for step in steps} == {OPENING, ANSWERING, "windows", "refining"}
     assert all(step.done == step.total for step in steps if step.stage == "refining" and step is steps[-1])
 
 

@@ -24,7 +24,7 @@ from omni_timeline.pipeline.prediction import OnProgress, Progress
 from omni_timeline.service import debts, outbox
 from omni_timeline.service.delivery import Delivery
 from omni_timeline.service.history import History
-from omni_timeline.service.jobs import MAX_ATTEMPTS, WORKERS, Jobs
+from omni_timeline.service.jobs import MAX_ATTEMPTS, Jobs
 from omni_timeline.service.journal import Journal
 from omni_timeline.service.outbox import Outbox
 from omni_timeline.service.pending import Pending
@@ -439,7 +439,7 @@ def test_restarts_are_no_fault_of_a_task(
     predicting.gate.clear()
     server.jobs.submit([task(number) for number in range(5)])
     for number in range(1, MAX_ATTEMPTS + 2):
-        assert becomes(lambda number=number: len(predicting.asked) == number * WORKERS)
+        assert becomes(lambda number=number: len(predicting.asked) == number * 5)
         stop(server)
         assert set(attempts(tmp_path).values()) == {0}
         server = start()

@@ -35,3 +35,15 @@ def test_one_that_does_not_wait_any_more_costs_nobody_a_turn():
     assert turns.next() == "a"
     done.add("d")
     assert order(turns) == "e"
+
+
+def test_what_is_put_aside_comes_back_when_its_reason_has_gone():
+    turns = Turns[str](lambda element: True, lambda: None)
+    turns.park("slow 1", "slow.example")
+    turns.park("slow 2", "slow.example")
+    turns.park("silent 1", "silent.example")
+    assert turns.next() is None
+    turns.unpark(lambda reason: reason == "slow.example")
+    assert [turns.next(), turns.next(), turns.next()] == ["slow 1", "slow 2", None]
+    turns.unpark(lambda reason: True)
+    assert turns.next() == "silent 1"

@@ -44,10 +44,12 @@ class Source:
     Attributes:
         address: the http(s) address to ask.
         key: names the file; the same for every signature of one address.
+        host: who has the video, for people: a host, or a bucket that Label Studio knows.
     """
 
     address: str
     key: str
+    host: str
 
 
 class Addresses:
@@ -92,17 +94,18 @@ class Addresses:
         """
         scheme = _scheme(url)
         if scheme in ("http", "https"):
-            return Source(url, _cache_key(url))
+            return Source(url, _cache_key(url), urlsplit(url).hostname or "")
         if scheme in STORAGE_SCHEMES:
             if task_id is None:
                 raise FetchError(f"{shown(url)} is only available for a task that is stored in Label Studio.")
             encoded = base64.urlsafe_b64encode(url.encode()).decode()
-            return Source(f"{self._host_for(url)}/tasks/{task_id}/resolve/?fileuri={encoded}", _cache_key(url))
+            address = f"{self._host_for(url)}/tasks/{task_id}/resolve/?fileuri={encoded}"
+            return Source(address, _cache_key(url), f"{scheme}://{urlsplit(url).netloc}")
         if url.startswith("upload/"):
             url = f"/data/{url}"  # exports write it so
         if url.startswith(LABEL_STUDIO_PATHS) and ".." not in url.split("?")[0].split("/"):
             address = self._host_for(url) + url
-            return Source(address, _cache_key(address))
+            return Source(address, _cache_key(address), "Label Studio")
         raise FetchError(
             f"{_quoted(shown(url))} is not an address that videos are fetched from: use an upload, a local-files path, "
             f"http(s), or {', '.join(f'{name}://' for name in STORAGE_SCHEMES)}."

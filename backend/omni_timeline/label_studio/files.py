@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from omni_timeline.label_studio.addresses import Addresses, checked
 from omni_timeline.label_studio.auth import LabelStudioAuth
 from omni_timeline.label_studio.download import Downloader
+from omni_timeline.label_studio.host_slots import HostSlots
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.label_studio.video_cache import VideoCache
 
@@ -29,6 +31,9 @@ class VideoFiles:
         hosts: where else videos may be; nowhere when None.
         max_bytes: a larger video is refused.
         cache_bytes: how much is kept in the folder.
+
+    Attributes:
+        slots: how many videos are fetched from one host at a time.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class VideoFiles:
         self._addresses = Addresses(auth, local_files_root)
         self._download = Downloader(auth, hosts or AllowedHosts(), max_bytes)
         self._cache = VideoCache(cache_dir, cache_bytes)
+        self.slots = HostSlots()
 
     @contextmanager
     def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
@@ -59,6 +65,7 @@ class VideoFiles:
             task_id: the task's number; cloud storage needs it.
 
         Raises:
+            BusyHostError: as many videos are fetched from its host as may be.
             UnreachableError: the video cannot be fetched now.
             FetchError: it cannot be fetched; one sentence on why, and what to change.
         """
@@ -68,5 +75,10 @@ class VideoFiles:
             yield path
             return
         source = self._addresses.source(url, task_id)
-        with self._cache.file(source.key, lambda file: self._download(source.address, file)) as path:
+
+        def download(file: IO[bytes]) -> None:
+            with self.slots.slot(source.host):
+                self._download(source.address, file)
+
+        with self._cache.file(source.key, download) as path:
             yield path

@@ -20,10 +20,10 @@ from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
+from omni_timeline.pipeline.prediction import OPENING, OnProgress, Prediction, Progress
 
 FETCHING, WAITING = "fetching the video", "waiting for the model"
-BEFORE_THE_MODEL = (FETCHING, WAITING)  # stages in which the model does not work on the task yet
+BEFORE_THE_MODEL = (FETCHING, WAITING, OPENING)  # stages in which the model does not work on the task yet
 
 log = logging.getLogger(__name__)
 

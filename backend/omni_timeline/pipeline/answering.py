@@ -11,6 +11,7 @@ from omni_timeline.errors import ModelError, ModelLostError, OmniTimelineError, 
 from omni_timeline.model.isolated import IsolatedModel
 from omni_timeline.model.wire import Answered
 from omni_timeline.pipeline.backlog import MAX_TRIES, Backlog, ReadyRow
+from omni_timeline.pipeline.prediction import ANSWERING, Progress
 from omni_timeline.pipeline.run import degraded, with_smaller_frames
 from omni_timeline.pipeline.statistics import Statistics
 
@@ -49,6 +50,9 @@ class Answering:
                 return
             if not (batch := self._next_batch()):
                 continue
+            for job in dict.fromkeys(row.job for row in batch):
+                if job.on_progress is not None and not job.versions:
+                    job.on_progress(Progress(ANSWERING))
             try:
                 answered = self._model.ask([row.run.row(row.clip) for row in batch])
             except ModelLostError as error:

@@ -9,7 +9,7 @@ from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.isolated import IsolatedModel
 from omni_timeline.pipeline.backlog import Backlog, Job, ReadyRow
 from omni_timeline.pipeline.batches import RowCost
-from omni_timeline.pipeline.prediction import Progress
+from omni_timeline.pipeline.prediction import OPENING, Progress
 from omni_timeline.pipeline.run import VideoRun
 from omni_timeline.pipeline.statistics import Statistics
 
@@ -85,7 +85,7 @@ class Decoding:
 
     def _open(self, job: Job) -> None:
         if job.on_progress is not None:
-            job.on_progress(Progress("opening"))
+            job.on_progress(Progress(OPENING))
         model = next(model for model in self._models if model.facts is not None)
         assert model.facts is not None
         run = VideoRun(job.path, job.options, model.family, model.facts, job.on_progress)

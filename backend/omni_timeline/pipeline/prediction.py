@@ -80,4 +80,6 @@ class Progress:
         return f"{self.stage} {self.done} of {self.total}" if self.total else self.stage
 
 
+OPENING, ANSWERING = "opening the video", "with the model"  # stages in which nothing is counted
+
 OnProgress = Callable[[Progress], None]

@@ -154,9 +154,7 @@ class VideoRun:
 
     def _go_on(self, wanted: Round) -> None:
         self._round, self._handed_out, self._found = wanted, 0, {}
-        if wanted.windows:
-            self._report(wanted.stage, 0, len(wanted.windows))
-        else:
+        if not wanted.windows:
             self._end_round()
 
     def _end_round(self) -> None:

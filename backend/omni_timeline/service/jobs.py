@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from omni_timeline.errors import OmniTimelineError, RetryableError
+from omni_timeline.errors import BusyHostError, OmniTimelineError, RetryableError
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import BEFORE_THE_MODEL, TaskPrediction
 from omni_timeline.pipeline.prediction import OnProgress, Progress
@@ -33,7 +33,7 @@ from omni_timeline.service.pending import Item, Pending
 from omni_timeline.service.prometheus import Metrics
 from omni_timeline.service.turns import Turns
 
-WORKERS = 3  # one has the model; meanwhile the others fetch videos, or wait for a slow server
+WORKERS = 24  # tasks whose videos are fetched, decoded or with the model; what waits costs next to nothing
 MAX_JOBS = 50_000  # tasks that wait or are pending
 MAX_ATTEMPTS = 3  # to predict a task, if the process crashes each time
 IDLE_SECONDS = 0.5  # s between two checks for pending tasks when there are no requests
@@ -80,6 +80,7 @@ class Jobs:
         delivery: delivers predictions to Label Studio; None if there is no access to it.
         history: gets predictions and failures for the status page.
         metrics: counts the outcomes.
+        has_room: whether a video could be fetched from a host that was busy.
         max_waiting: how many requests may wait at a time; others are answered at once, and their predictions pushed.
         workers: how many tasks are worked on at a time.
         max_jobs: how many tasks may wait or be pending; more are refused.
@@ -94,6 +95,7 @@ class Jobs:
         metrics: Metrics,
         *,
         max_waiting: int,
+        has_room: Callable[[str], bool] = lambda host: True,
         workers: int = WORKERS,
         max_jobs: int = MAX_JOBS,
     ) -> None:
@@ -103,6 +105,7 @@ class Jobs:
         self._history = history
         self._metrics = metrics
         self._admitted = threading.Semaphore(max_waiting)
+        self._has_room = has_room
         self._workers = workers
         self._max_jobs = max_jobs
         # A job and the outbox change together, under this lock: if a task fails while it is asked for again, either
@@ -182,18 +185,10 @@ class Jobs:
         return jobs
 
     def _fitting(self, requests: Sequence[TaskRequest | None]) -> list[TaskRequest | None]:
-        """The requests, with None in place of those for which there is no room."""
+        """The requests, with None in place of those for which there is no room; the status page lists these."""
         pending = 0 if self._delivery is None else self._delivery.outbox.size()
-        room = self._max_jobs - max(len(self._jobs), pending)
-        fitting: list[TaskRequest | None] = []
-        refused = []
-        for request in requests:
-            if request is not None and _item(request) not in self._jobs:
-                room -= 1
-                if room < 0:
-                    refused.append(request)
-                    request = None
-            fitting.append(request)
+        fitting = _first_that_fit(requests, self._jobs, self._max_jobs - max(len(self._jobs), pending))
+        refused = [request for request, kept in zip(requests, fitting, strict=True) if request and not kept]
         if refused:
             sentence = REFUSAL.format(len(refused), self._max_jobs)
             log.warning("%s", sentence)
@@ -230,6 +225,7 @@ class Jobs:
         """The job whose turn it is; waits for one. None when the server stops."""
         with self._change:
             while not self._stopping:
+                self._turns.unpark(self._has_room)
                 if (job := self._turns.next()) is not None:
                     job.state, job.began = "running", time.monotonic()
                     return job
@@ -260,6 +256,10 @@ class Jobs:
                 self._end(job, lambda outbox, item: outbox.renew(item, version, time.monotonic()))
                 return
             found = self._predict(request, partial(self._on_progress, job))
+        except BusyHostError as error:
+            with self._change:
+                job.state = "waiting"
+                self._turns.park(job, error.host)
         except RetryableError as error:
             if not self._stopping:
                 log.warning("Task %s has no prediction yet; the status page says why", job.task)
@@ -320,6 +320,17 @@ class Jobs:
             jobs = [job for job in self._jobs.values() if job.state == "running"]
         now = time.monotonic()
         return [TaskLine(job.task, job.project, f"{job.stage}, {now - job.began:.0f} s", time.time()) for job in jobs]
+
+
+def _first_that_fit(
+    requests: Sequence[TaskRequest | None], known: Container[object], room: int
+) -> list[TaskRequest | None]:
+    """The requests, with None in place of new ones beyond `room`; known ones need none."""
+    fitting: list[TaskRequest | None] = []
+    for request in requests:
+        room -= request is not None and _item(request) not in known
+        fitting.append(request if room >= 0 or request is None or _item(request) in known else None)
+    return fitting
 
 
 def _item(request: TaskRequest) -> Item | None:

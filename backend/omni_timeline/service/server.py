@@ -176,7 +176,13 @@ class Service:
             else None
         )
         self.jobs = Jobs(
-            predictor, self._renewed, self.delivery, self.history, self.measures, max_waiting=PREDICTING_THREADS
+            predictor,
+            self._renewed,
+            self.delivery,
+            self.history,
+            self.measures,
+            max_waiting=PREDICTING_THREADS,
+            has_room=files.slots.has_room,
         )
         self.measures.watch(lambda: model.state, self.jobs.counts)
         self._projects: OrderedDict[str, Project] = OrderedDict()

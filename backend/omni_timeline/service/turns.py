@@ -24,11 +24,21 @@ class Turns(Generic[T]):
         self._waits = waits
         self._others = others
         self._groups: deque[deque[T] | None] = deque([None])  # None is the group that is kept elsewhere
+        self._parked: dict[str, deque[T]] = {}
 
     def add(self, group: Iterable[T]) -> None:
         """Add a group, last in the round."""
         if waiting := deque(each for each in group if self._waits(each)):
             self._groups.append(waiting)
+
+    def park(self, element: T, reason: str) -> None:
+        """Put an element aside until `unpark` finds that the reason has gone."""
+        self._parked.setdefault(reason, deque()).append(element)
+
+    def unpark(self, has_gone: Callable[[str], bool]) -> None:
+        """Put what was put aside for reasons that have gone back, as a group for each reason."""
+        for reason in [reason for reason in self._parked if has_gone(reason)]:
+            self.add(self._parked.pop(reason))
 
     def next(self) -> T | None:
         """The element whose turn it is; None if none waits."""

@@ -1,0 +1,109 @@
+"""How many videos are fetched from one host at a time, and which hosts are left alone for a while.
+
+One host that is slow, or silent, holds a few fetches and no more; the tasks that wait for it hold nothing. A host that
+could not be reached is not asked again for a moment: the tasks that want it fail at once, and are retried later.
+
+Knows names of hosts and nothing of addresses. May be used by several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from omni_timeline.errors import BusyHostError, UnreachableError
+
+SLOTS = 4  # fetches from one host at a time
+REST_SECONDS = 30.0  # s that a host is left alone after it could not be reached
+FORGET_SECONDS = 900.0  # s after which a host that could not be reached is forgotten
+
+
+@dataclass
+class _Host:
+    in_use: int = 0
+    failed_at: float | None = None  # when it could not be reached last
+    failing_since: float | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class SilentHost:
+    """A host that could not be reached.
+
+    Attributes:
+        name: the host.
+        seconds: for how long it has not answered.
+        sentence: what went wrong last.
+    """
+
+    name: str
+    seconds: float
+    sentence: str
+
+
+class HostSlots:
+    """The slots of all hosts.
+
+    Args:
+        slots: fetches from one host at a time.
+        now: a clock that does not go back, in seconds.
+    """
+
+    def __init__(self, slots: int = SLOTS, now: Callable[[], float] = time.monotonic) -> None:
+        self._slots = slots
+        self._now = now
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
+
+    @contextmanager
+    def slot(self, name: str) -> Iterator[None]:
+        """A fetch from this host.
+
+        Raises:
+            BusyHostError: its slots are taken.
+            UnreachableError: it could not be reached a moment ago.
+        """
+        with self._lock:
+            host = self._hosts.setdefault(name, _Host())
+            if host.failed_at is not None and self._now() < host.failed_at + REST_SECONDS:
+                raise UnreachableError(f"{host.sentence} Other videos at {name} wait as well.")
+            if host.in_use >= self._slots:
+                raise BusyHostError(name)
+            host.in_use += 1
+        try:
+            yield
+        except UnreachableError as error:
+            with self._lock:
+                host.failed_at = self._now()
+                host.failing_since = host.failing_since if host.failing_since is not None else host.failed_at
+                host.sentence = str(error)
+            raise
+        else:
+            with self._lock:
+                host.failed_at = host.failing_since = None
+        finally:
+            with self._lock:
+                host.in_use -= 1
+                if not host.in_use and host.failed_at is None:
+                    self._hosts.pop(name, None)
+
+    def has_room(self, name: str) -> bool:
+        """Whether a fetch from this host could begin, or would fail at once."""
+        with self._lock:
+            return name not in self._hosts or self._hosts[name].in_use < self._slots
+
+    def silent(self) -> list[SilentHost]:
+        """The hosts that could not be reached when they were last asked."""
+        with self._lock:
+            now = self._now()
+            for name, host in list(self._hosts.items()):
+                if host.failed_at is not None and not host.in_use and now > host.failed_at + FORGET_SECONDS:
+                    del self._hosts[name]
+            return [
+                SilentHost(name, now - host.failing_since, host.sentence)
+                for name, host in self._hosts.items()
+                if host.failing_since is not None
+            ]
