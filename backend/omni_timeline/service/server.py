@@ -156,12 +156,13 @@ class Service:
             if settings.label_studio_url and settings.label_studio_api_key
             else None
         )
-        self.cache = PredictionCache(settings.cache_dir / "predictions", settings.prediction_cache_bytes)
-        self.journal = Journal(settings.cache_dir / "journal.sqlite")
+        folder = settings.cache_dir.expanduser()
+        self.cache = PredictionCache(folder / "predictions", settings.prediction_cache_bytes)
+        self.journal = Journal(folder / "journal.sqlite")
         files = VideoFiles(
             settings.label_studio_url,
             settings.label_studio_api_key,
-            settings.cache_dir / "videos",
+            folder / "videos",
             settings.local_files_root,
             hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
             max_bytes=settings.max_video_bytes,
