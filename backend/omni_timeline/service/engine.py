@@ -170,7 +170,7 @@ class Engine:
                 connection = self._start()
             except (EOFError, OSError) as error:
                 failures += 1
-                log.error("The model's process ended before the model was loaded (%s)", error or "no last words")
+                log.error("The model's process ended before the model was loaded (%s)", error or "without a message")
                 if failures == LOADING_ATTEMPTS:
                     self._set(
                         "failed", ModelError("The model's process ends while it loads; the server's log says more.")
