@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
 
-from omni_timeline.service.settings import Settings
+from omni_timeline.service.settings import rows
+from omni_timeline.service.settings_docs import SET_BY_DOCKER
 from places import ROOT
 
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+SETTINGS = {row.variable for row in rows()}
 NOT_OURS = {"HF_TOKEN"}  # read by huggingface_hub
 
 
@@ -35,8 +36,17 @@ def test_the_demo_the_tests_and_compose_have_the_same_label_studio():
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_compose_sets_nothing_that_the_backend_does_not_read(name: str):
-    known = {field.name.upper() for field in fields(Settings)} | NOT_OURS
-    assert set(backend(name)["environment"]) <= known
+    assert set(backend(name)["environment"]) <= SETTINGS | NOT_OURS
+
+
+def test_every_setting_reaches_the_backend():
+    """From .env, but for what the containers decide."""
+    environment = backend("docker-compose.yml")["environment"]
+    for variable in SETTINGS - set(SET_BY_DOCKER):
+        assert environment.get(variable) == f"${{{variable}:-}}", variable
+    dockerfile = (ROOT / "backend" / "Dockerfile").read_text()
+    for variable in SET_BY_DOCKER:
+        assert variable in environment or re.search(rf"^ENV .*\b{variable}=", dockerfile, re.MULTILINE), variable
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)

@@ -55,7 +55,7 @@ class Server:
 
     def engine(self) -> int:
         """The number of the model's process."""
-        [found] = [pid for pid in self.processes() if b"omni_timeline.service.engine" in _command(pid)]
+        [found] = [pid for pid in self.processes() if b"omni_timeline.service.engine_worker" in _command(pid)]
         return found
 
     def kill(self) -> None:
@@ -77,7 +77,7 @@ def serving(
         usual |= {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token}
     environ = local_environ(**{**usual, **settings})
     conf = str(ROOT / "backend" / "gunicorn.conf.py")
-    command = [*before, sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.service.server:create_app()"]
+    command = [*before, sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.service.app:create_app()"]
     auth = (settings["BASIC_AUTH_USER"], settings["BASIC_AUTH_PASSWORD"]) if "BASIC_AUTH_USER" in settings else None
     url = f"http://127.0.0.1:{port}"
     with running("The backend", command, environ, log, port, "/versions") as process:

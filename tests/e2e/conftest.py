@@ -54,7 +54,7 @@ def backend(
         LOG_LEVEL="INFO",
     )
     conf = request.config.rootpath / "backend" / "gunicorn.conf.py"
-    command = [sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.service.server:create_app()"]
+    command = [sys.executable, "-m", "gunicorn", "-c", conf, "omni_timeline.service.app:create_app()"]
     url, log = f"http://127.0.0.1:{port}", folder / "backend.log"
     with running("The backend", command, environ, log, port, "/versions"):
         _wait_until_ready(url, log)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from omni_timeline.service.server import SECRET_HEADER
+from omni_timeline.service.auth import SECRET_HEADER
 
 from .backends import Server, different, serving, stored, until
 from .label_studio import LabelStudio

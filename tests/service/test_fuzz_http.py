@@ -6,6 +6,7 @@ Whatever comes, the answer is one of those described, as JSON where it says so, 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from omni_timeline.service.server import create_app
+from omni_timeline.service.app import routes
+from omni_timeline.service.server import Server
 from omni_timeline.service.settings import Settings
 from scripted_model import ScriptedModel
 
@@ -32,8 +34,16 @@ unreachable = Settings(
     label_studio_url="http://127.0.0.1:1", label_studio_api_key="0" * 40, cache_dir=folder,
     predict_deadline_seconds=0.5, prelabel_new_tasks=True,
 )  # fmt: skip
-app = create_app(unreachable, engine=ScriptedModel())
+server = Server(unreachable, ScriptedModel())
+app = routes(server)
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[None]:
+    server.start()
+    yield
+    server.close()
 
 
 @schema.parametrize()

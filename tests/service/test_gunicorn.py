@@ -17,6 +17,8 @@ import pytest
 import requests
 
 from demo.servers import free_port, local_environ, running
+from omni_timeline.service.gunicorn import THREADS, options
+from omni_timeline.service.settings import Settings
 from places import ROOT
 
 LABEL_STUDIO_WAITS = 1.0  # s for /health
@@ -37,7 +39,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(videos: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     port = free_port()
     environ = local_environ(
-        PORT=str(port), CACHE_DIR=str(tmp_path / "cache"), LOCAL_FILES_ROOT=str(videos), PYTHONPATH=str(ROOT / "tests")
+        PORT=str(port),
+        CACHE_DIR=str(tmp_path / "cache"),
+        LOCAL_FILES_ROOT=str(videos),
+        PYTHONPATH=os.pathsep.join([str(ROOT / "backend"), str(ROOT / "tests")]),
     )
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "backend" / "gunicorn.conf.py"), "scripted_app:app()"]
     with running("The server", command, environ, tmp_path / "log", port, "/versions") as process:
@@ -48,6 +53,14 @@ def health_seconds(port: int) -> float:
     began = time.perf_counter()
     assert requests.get(f"http://127.0.0.1:{port}/health", timeout=30).status_code == 200
     return time.perf_counter() - began
+
+
+def test_one_worker_loads_its_own_model():
+    chosen = options(Settings(), port=8000)
+    assert (chosen["workers"], chosen["threads"], chosen["preload_app"]) == (1, THREADS, False)
+    assert chosen["bind"] == "127.0.0.1:8000"
+    assert options(Settings(bind="0.0.0.0"))["bind"] == "0.0.0.0:9090"
+    assert options(Settings(bind="0.0.0.0"), host="::1")["bind"] == "[::1]:9090"
 
 
 UNFINISHED = [
@@ -115,5 +128,4 @@ def test_it_stops_at_once_and_answers_who_waits(number: int, server: tuple[int, 
     [answer] = answers
     results = answer.json()["results"]
     assert len(results) == 20
-    assert results[-1] == []
-    assert any(results)
+    assert any(results) and not all(results)

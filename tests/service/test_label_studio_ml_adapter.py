@@ -47,7 +47,7 @@ def client(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Ite
         from omni_timeline.service import label_studio_ml_adapter
 
         yield init_app(label_studio_ml_adapter.OmniTimeline).test_client()
-        label_studio_ml_adapter.service().close()
+        label_studio_ml_adapter.server().close()
 
 
 @pytest.fixture(scope="module")

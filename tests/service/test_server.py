@@ -1,105 +1,33 @@
-"""The protocol as Label Studio 1.23.2 speaks it, over a model that says what it is told to.
+"""What Label Studio's requests get, over a model that says what it is told to.
 
 The requests are recorded ones. What Label Studio makes of the answers is tested in e2e/.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from label_studio_requests import VIDEO, failures, local, recorded, tasks, version_of
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError
 from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
 from omni_timeline.service import outbox
-from omni_timeline.service.server import (
-    PREDICTING_THREADS,
-    SECRET_HEADER,
-    THREADS,
-    Service,
-    create_app,
-    gunicorn_options,
-    service_options,
-)
+from omni_timeline.service.gunicorn import THREADS
+from omni_timeline.service.server import PREDICTING_THREADS, Server, load_of
 from omni_timeline.service.settings import Settings
-from places import FIXTURES
+from scripted_app import Serve
 from scripted_model import CHECKPOINT, ScriptedModel
-
-REQUESTS = FIXTURES / "label-studio"
-VIDEO = "/data/local-files/?d=videos/test_30.mp4"  # what the recorded tasks name
-LABELS = '<Label value="Speech"/><Label value="Action"/>'
-TEXT_AREA = '<TextArea name="text" toName="video" perRegion="true"/>'
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "videos").mkdir()
-    for name in ("test_30", "a", "b", "c", "d", "e"):
-        (tmp_path / "videos" / f"{name}.mp4").write_bytes(f"the scripted model does not read {name}".encode())
-    return Settings(local_files_root=tmp_path, cache_dir=tmp_path / "cache", predict_deadline_seconds=5.0)
-
-
-@pytest.fixture
-def model() -> ScriptedModel:
-    return ScriptedModel()
-
-
-@pytest.fixture
-def client(settings: Settings, model: ScriptedModel) -> FlaskClient:
-    return create_app(settings, engine=model).test_client()
-
-
-def recorded(name: str) -> dict[str, Any]:
-    return json.loads((REQUESTS / f"{name}.json").read_text())[0]["body"]
-
-
-def tasks(*urls: Any) -> dict[str, Any]:
-    """A request like the recorded one, for these videos."""
-    request = recorded("predict_request_open_task")
-    [task] = request["tasks"]
-    request["tasks"] = [{**task, "id": 100 + n, "data": {"video": url, "fps": 30}} for n, url in enumerate(urls)]
-    return request
-
-
-def local(name: str) -> str:
-    return f"/data/local-files/?d=videos/{name}.mp4"
-
-
-def config(attributes: str = "", inside: str = LABELS, rest: str = TEXT_AREA) -> str:
-    return (
-        f'<View><Video name="video" value="$video" frameRate="30"/>'
-        f'<TimelineLabels name="events" toName="video" {attributes}>{inside}</TimelineLabels>{rest}</View>'
-    )
-
-
-def version_of(client: FlaskClient, schema: str) -> str:
-    return client.post("/setup", json={"schema": schema, "project": "3.17"}).json["model_version"]
-
-
-def until(what: Callable[[], bool]) -> None:
-    """Wait until it is true."""
-    for _ in range(200):
-        if what():
-            return
-        threading.Event().wait(0.05)
-    pytest.fail("it does not become true")
-
-
-def failures(client: FlaskClient) -> dict[str, str]:
-    """The sentence on the status page, by task."""
-    return {row["task"]: row["sentence"] for row in client.get("/status.json").json["failures"]}
 
 
 # --- what Label Studio asks ------------------------------------------------------------------------------------------
@@ -156,11 +84,13 @@ def test_no_tasks_give_no_results(client: FlaskClient):
     assert client.post("/predict", json=tasks()).json == {"results": []}
 
 
-def test_asking_again_does_not_bother_the_model(client: FlaskClient, model: ScriptedModel, settings: Settings):
+def test_asking_again_does_not_bother_the_model(
+    client: FlaskClient, model: ScriptedModel, settings: Settings, serve: Serve
+):
     first = client.post("/predict", json=tasks(local("a"), local("b"))).json
     assert client.post("/predict", json=tasks(local("a"), local("b"))).json == first
     assert len(model.asked) == 2
-    again = create_app(settings, engine=model).test_client()  # after a restart
+    again = serve(settings, model)  # after a restart
     assert again.post("/predict", json=tasks(local("a"), local("b"))).json == first
     assert len(model.asked) == 2
 
@@ -175,87 +105,6 @@ def test_the_same_video_elsewhere_is_the_same_video(client: FlaskClient, model: 
     (videos / "a.mp4").write_bytes(b"another video of the same name")
     client.post("/predict", json=tasks(local("a")))
     assert model.asked == ["a.mp4", "a.mp4"]
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in REQUESTS.glob("*webhook*.json")))
-def test_every_recorded_webhook_is_taken(name: str, client: FlaskClient):
-    assert client.post("/webhook?", json=recorded(name)).status_code == 200
-
-
-def test_an_unknown_event_is_taken_and_counted_without_its_name(client: FlaskClient):
-    assert client.post("/webhook", json={"action": "SOMETHING_NEW"}).status_code == 200
-    assert client.post("/webhook", json={"action": ["odd"]}).status_code == 200
-    text = client.get("/metrics").text
-    assert 'omni_timeline_webhooks_total{event="other"} 2.0' in text
-    assert "SOMETHING_NEW" not in text
-
-
-def test_health_says_who_it_is(client: FlaskClient):
-    answer = client.get("/health?")
-    assert answer.status_code == 200
-    assert answer.json | {"version": ""} == {
-        "status": "UP",
-        "model_class": "OmniTimeline",
-        "model_version": CHECKPOINT,
-        "state": "ready",
-        "version": "",
-    }
-
-
-# --- the model version -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "change",
-    [
-        config('model_frames="20"'),
-        config('model_window_seconds="10"'),
-        config('model_window_seconds="whole"'),
-        config('model_score_threshold="0.5"'),
-        config('model_prompt="What happens?"'),
-        config(inside=LABELS + '<Label value="Music"/>'),
-        config(rest=""),  # no place for descriptions
-    ],
-)
-def test_the_version_changes_with_what_a_project_decides(change: str, client: FlaskClient):
-    assert version_of(client, change) != version_of(client, config())
-    request = tasks(local("a")) | {"label_config": change}
-    [prediction] = client.post("/predict", json=request).json["results"]
-    assert prediction["model_version"] == version_of(client, change)
-
-
-@pytest.mark.parametrize(
-    "change", [config('strokeWidth="3"'), config(inside=LABELS.replace("/>", ' background="red"/>')), "\n" + config()]
-)
-def test_the_version_stays_when_the_config_changes_in_nothing_that_matters(change: str, client: FlaskClient):
-    assert version_of(client, change) == version_of(client, config())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"frames": 20}, {"window_seconds": None}, {"window_seconds": 10.0}, {"refine": True}, {"constrained": False},
-        {"score_threshold": 0.5}, {"max_pixels": 100_000}, {"max_new_tokens": 100},
-    ],
-)  # fmt: skip
-def test_the_version_changes_with_what_the_operator_decides(
-    change: dict[str, Any], client: FlaskClient, settings: Settings
-):
-    changed = create_app(replace(settings, **change), engine=ScriptedModel()).test_client()
-    assert version_of(changed, config()) != version_of(client, config())
-
-
-def test_words_from_a_file_are_what_the_model_is_asked(settings: Settings, tmp_path: Path):
-    (tmp_path / "prompt.txt").write_text("Name what you see.")
-    assert service_options(replace(settings, prompt_file=tmp_path / "prompt.txt")).prompt.user == "Name what you see."
-
-
-def test_without_settings_the_service_asks_what_the_command_line_asks():
-    assert service_options(Settings()) == PredictOptions()
-
-
-def test_a_project_wins_over_the_operator(settings: Settings):
-    service = service_options(replace(settings, frames=30, score_threshold=0.2))
-    options = LabelConfig.from_xml(config('model_frames="20"')).options(service)
-    assert (options.frames, options.score_threshold, options.labels) == (20, 0.2, ("Speech", "Action"))
 
 
 # --- tasks that fail -------------------------------------------------------------------------------------------------
@@ -308,62 +157,11 @@ def _with_score(score: float) -> Any:
     return segment
 
 
-# --- requests that are wrong -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000])
-def test_a_body_that_is_no_json_object_is_a_400_with_the_reason(path: str, body: bytes, client: FlaskClient):
-    answer = client.post(path, data=body, content_type="application/json")
-    assert answer.status_code == 400
-    assert "body" in answer.json["error"]
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "named"),
-    [
-        ("/setup", {}, "schema"),
-        ("/setup", {"schema": None}, "schema"),
-        ("/predict", {}, "tasks"),
-        ("/predict", {"tasks": {}}, "tasks"),
-        ("/predict", {"tasks": []}, "label_config"),
-        ("/predict", {"tasks": [], "label_config": 7}, "label_config"),
-    ],
-)
-def test_a_request_that_lacks_something_is_a_400_that_names_it(path: str, body: Any, named: str, client: FlaskClient):
-    answer = client.post(path, json=body)
-    assert answer.status_code == 400
-    assert named in answer.json["error"]
-
-
-@pytest.mark.parametrize("config", ["", "<View/>", "<View><Image name='i' value='$i'/></View>", "<View>"])
-def test_a_labeling_config_without_a_timeline_is_a_400_that_label_studio_shows(config: str, client: FlaskClient):
-    """Of an error, Label Studio shows its user the status line and nothing else."""
-    for path, body in (("/setup", {"schema": config}), ("/predict", {"tasks": [], "label_config": config})):
-        answer = client.post(path, json=body)
-        assert answer.status_code == 400
-        assert len(answer.json["error"]) > 20
-        reason = answer.status.removeprefix("400 ")
-        assert reason[:15] == answer.json["error"].replace("<", "[").replace(">", "]")[:15]
-        assert not set("<>\r\n") & set(reason)
-
-
-def test_a_body_of_a_hundred_megabytes_is_refused(client: FlaskClient):
-    answer = client.post("/predict", data=b" " * (100 * 1024 * 1024), content_type="application/json")
-    assert answer.status_code == 413
-    assert answer.json["error"]
-
-
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nothing", 404)])
-def test_errors_of_the_web_server_are_json_too(method: str, path: str, status: int, client: FlaskClient):
-    answer = client.open(path, method=method)
-    assert answer.status_code == status
-    assert set(answer.json) == {"error"}
-
-
 # --- loading ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
-def loading(settings: Settings) -> tuple[FlaskClient, ScriptedModel]:
+def loading(settings: Settings, serve: Serve) -> tuple[FlaskClient, ScriptedModel]:
     model = ScriptedModel(state="loading", checkpoint_version=None)
-    return create_app(replace(settings, predict_deadline_seconds=1.0), engine=model).test_client(), model
+    return serve(replace(settings, predict_deadline_seconds=1.0), model), model
 
 
 def test_while_the_model_loads_health_answers_and_setup_asks_for_patience(loading: tuple[FlaskClient, ScriptedModel]):
@@ -392,9 +190,9 @@ def test_a_config_that_cannot_be_served_is_refused_before_the_model_is_there(loa
     assert client.post("/predict", json={"tasks": [], "label_config": "<View/>"}).status_code == 400
 
 
-def test_predict_waits_for_the_model(settings: Settings):
+def test_predict_waits_for_the_model(settings: Settings, serve: Serve):
     model = ScriptedModel(state="loading", checkpoint_version=None)
-    client = create_app(settings, engine=model).test_client()
+    client = serve(settings, model)
     threading.Timer(0.1, model.know).start()
     [prediction] = client.post("/predict", json=tasks(VIDEO)).json["results"]
     assert prediction["result"]
@@ -421,8 +219,10 @@ def test_a_model_that_cannot_be_loaded_is_said_everywhere(loading: tuple[FlaskCl
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
-def test_what_is_not_ready_by_the_deadline_is_finished_for_the_next_request(settings: Settings, model: ScriptedModel):
-    client = create_app(replace(settings, predict_deadline_seconds=0.3), engine=model).test_client()
+def test_what_is_not_ready_by_the_deadline_is_finished_for_the_next_request(
+    settings: Settings, model: ScriptedModel, serve: Serve
+):
+    client = serve(replace(settings, predict_deadline_seconds=0.3), model)
     model.gate.clear()
     assert client.post("/predict", json=tasks(local("a"), local("b"))).json == {"results": [[], []]}
     model.gate.set()
@@ -432,9 +232,9 @@ def test_what_is_not_ready_by_the_deadline_is_finished_for_the_next_request(sett
     assert sorted(model.asked) == ["a.mp4", "b.mp4"]
 
 
-def test_health_and_setup_find_a_thread_whatever_predict_does(settings: Settings, model: ScriptedModel):
+def test_health_and_setup_find_a_thread_whatever_predict_does(settings: Settings, model: ScriptedModel, serve: Serve):
     """More /predict requests than may wait: the others are answered at once."""
-    app = create_app(replace(settings, predict_deadline_seconds=30.0), engine=model)
+    app = serve(replace(settings, predict_deadline_seconds=30.0), model).application
     model.gate.clear()
     answers: list[Any] = []
     entered = threading.Semaphore(0)
@@ -460,17 +260,9 @@ def test_health_and_setup_find_a_thread_whatever_predict_does(settings: Settings
     assert PREDICTING_THREADS < THREADS / 2
 
 
-def test_gunicorn_runs_one_worker_that_loads_its_own_model(settings: Settings):
-    options = gunicorn_options(settings, port=8000)
-    assert (options["workers"], options["threads"], options["preload_app"]) == (1, THREADS, False)
-    assert options["bind"] == "127.0.0.1:8000"
-
-
 def test_nothing_is_imported_that_takes_seconds_before_the_server_answers():
     """torch alone takes longer to import than Label Studio waits for /health."""
-    program = (
-        "import sys, omni_timeline.service.server; print(sorted({'torch', 'transformers', 'av'} & set(sys.modules)))"
-    )
+    program = "import sys, omni_timeline.service.app; print(sorted({'torch', 'transformers', 'av'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -483,199 +275,80 @@ def delivering(settings: Settings) -> Settings:
     )
 
 
-def pending(service: Service) -> list[tuple[int, str, str, Any]]:
+def until(what: Callable[[], bool]) -> None:
+    """Wait until it is true."""
+    for _ in range(200):
+        if what():
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("it does not become true")
+
+
+def pending(client: FlaskClient) -> list[tuple[int, str, str, Any]]:
     """Task, version, state and data of each."""
     query = "SELECT task, version, state, data FROM pending WHERE state != 'settled' ORDER BY task"
-    rows = service.journal.read(lambda journal: journal.execute(query).fetchall())
+    server = client.application.extensions["omni_timeline"]
+    rows = server.journal.read(lambda journal: journal.execute(query).fetchall())
     return [(task, version, state, json.loads(data)) for task, version, state, data in rows]
 
 
-def test_of_a_task_that_is_pending_no_more_is_kept_than_is_needed(delivering: Settings, model: ScriptedModel):
-    app = create_app(delivering, engine=model)
+def test_of_a_task_that_is_pending_no_more_is_kept_than_is_needed(
+    delivering: Settings, model: ScriptedModel, serve: Serve
+):
+    client = serve(delivering, model)
     model.gate.clear()
     request = tasks(local("a"))
     request["tasks"][0]["data"]["transcript"] = "word " * 100_000
-    app.test_client().post("/predict", json=request)
-    [(number, _, _, data)] = pending(app.extensions["omni_timeline"])
+    client.post("/predict", json=request)
+    [(number, _, _, data)] = pending(client)
     assert number == 100
     assert data == {"video": local("a"), "fps": 30}
     model.gate.set()
 
 
 def test_a_checkpoint_that_changes_under_a_running_server_is_asked_for_what_is_pending(
-    delivering: Settings, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    delivering: Settings, model: ScriptedModel, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ):
-    """Each prediction was made, thrown away and made again, until the server was started anew."""
+    """Each prediction was made, discarded and made again, until the server was restarted."""
     monkeypatch.setattr(outbox, "DEFERRAL_SECONDS", (0.0,))
-    app = create_app(delivering, engine=model)
-    service = app.extensions["omni_timeline"]
+    client = serve(delivering, model)
     model.gate.clear()
-    assert app.test_client().post("/predict", json=tasks(local("a"), local("b"))).json["results"] == [[], []]
-    before = version_of(app.test_client(), tasks()["label_config"])
+    assert client.post("/predict", json=tasks(local("a"), local("b"))).json["results"] == [[], []]
+    before = version_of(client, tasks()["label_config"])
     model.know("scripted-2")
     model.gate.set()
-    now = version_of(app.test_client(), tasks()["label_config"])
+    now = version_of(client, tasks()["label_config"])
     assert now != before
-    until(lambda: [row[:3] for row in pending(service)] == [(100, now, "ready"), (101, now, "ready")])
+    until(lambda: [row[:3] for row in pending(client)] == [(100, now, "ready"), (101, now, "ready")])
     assert sorted(model.asked) == ["a.mp4", "b.mp4"]  # once each: what was made is the new version's prediction
 
 
-def test_failures_are_on_the_page_of_the_next_process(settings: Settings, model: ScriptedModel):
-    app = create_app(settings, engine=model)
-    app.test_client().post("/predict", json=tasks(local("missing")))
-    app.extensions["omni_timeline"].close()
-    assert "100" in failures(create_app(settings, engine=model).test_client())
+def test_failures_are_on_the_page_of_the_next_process(settings: Settings, model: ScriptedModel, serve: Serve):
+    first = serve(settings, model)
+    first.post("/predict", json=tasks(local("missing")))
+    first.application.extensions["omni_timeline"].close()
+    assert "100" in failures(serve(settings, model))
 
 
-# --- who may ask -----------------------------------------------------------------------------------------------------
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+# --- the settings ----------------------------------------------------------------------------------------------------
+def test_each_limit_reaches_the_model_process():
+    settings = Settings(
+        model="/models/one", hub="modelscope", device="cuda:1", dtype="float16", max_video_bytes=1, max_video_pixels=2,
+        max_video_frames=3, max_video_seconds=4.0, max_video_streams=5, decode_seconds=6.0,
+        decode_memory_bytes=7 * 1024**3,
+    )  # fmt: skip
+    load = load_of(settings)
+    assert (load.name, load.hub, load.device, load.dtype) == ("/models/one", "modelscope", "cuda:1", "float16")
+    assert load.limits == DecodeLimits(
+        file_bytes=1, pixels=2, frames=3, duration=4.0, streams=5, seconds=6.0, memory_bytes=7 * 1024**3
+    )
+    untouched = [limit.name for limit in fields(DecodeLimits) if getattr(load.limits, limit.name) == limit.default]
+    assert untouched == [], "a limit that no setting reaches"
 
 
-@pytest.fixture
-def guarded(settings: Settings, model: ScriptedModel) -> FlaskClient:
-    guarded = replace(settings, basic_auth_user="ls", basic_auth_password="wörd:with colon", webhook_secret="s3cret")
-    return create_app(guarded, engine=model).test_client()
-
-
-PATHS = ["/", "/health", "/setup", "/predict", "/versions", "/metrics", "/status.json", "/openapi.json"]
-METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "LOCK"]
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_without_the_password_nothing_is_told_whatever_the_method(path: str, guarded: FlaskClient):
-    for method in METHODS:
-        answer = guarded.open(path, method=method, json={} if method == "POST" else None)
-        assert answer.status_code == 401, method
-        assert answer.headers["WWW-Authenticate"].startswith("Basic")
-    assert guarded.get("/health", headers=basic("ls", "wörd:with colon")).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["//predict", "/predict/", "/%70redict", "/./predict", "/webhook/../predict", "/webhook/%2e%2e/predict", "/PREDICT",
-     "/predict;x=/webhook", "/predict?/webhook", "/predict%00", "/health%2f..%2fwebhook", "/webhook/", "//webhook"],
-)  # fmt: skip
-@pytest.mark.parametrize("headers", [{}, {SECRET_HEADER: "s3cret"}, {"X-HTTP-Method-Override": "OPTIONS"}])
-def test_no_way_of_writing_a_path_leads_around_the_password(
-    path: str, headers: dict[str, str], guarded: FlaskClient, model: ScriptedModel
-):
-    for method in ("GET", "POST", "OPTIONS"):
-        answer = guarded.open(path, method=method, headers=headers, json=tasks(VIDEO) if method == "POST" else None)
-        assert answer.status_code in (401, 308, 404), (method, answer.status_code)
-        assert "results" not in (answer.json or {})
-    assert model.asked == []
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        basic("ls", "wrong"), basic("other", "wörd:with colon"), basic("ls", ""), basic("", ""), basic("ls", "wörd"),
-        {"Authorization": "Basic"}, {"Authorization": "Basic !!!"}, {"Authorization": "Bearer ls"},
-        {"Authorization": "Basic " + base64.b64encode(b"ls").decode()}, {SECRET_HEADER: "s3cret"},
-        {"Authorization": "basic \xe9"}, {"X-Forwarded-User": "ls"}, {"Authorization": ""},
-    ],
-)  # fmt: skip
-def test_what_is_not_the_password_is_not_taken_for_it(headers: dict[str, str], guarded: FlaskClient):
-    assert guarded.get("/health", headers=headers).status_code == 401
-
-
-def test_the_webhook_has_a_secret_of_its_own(guarded: FlaskClient):
-    event = recorded("webhook_tasks_created")
-    assert guarded.post("/webhook", json=event).status_code == 401
-    assert guarded.post("/webhook", json=event, headers={SECRET_HEADER: "S3cret"}).status_code == 401
-    assert guarded.post("/webhook", json=event, headers=basic("ls", "wörd:with colon")).status_code == 401
-    assert guarded.post("/webhook", json=event, headers={SECRET_HEADER: "s3cret"}).status_code == 200
-
-
-def test_without_a_secret_the_webhook_wants_the_password_too(settings: Settings, model: ScriptedModel):
-    guarded = replace(settings, basic_auth_user="ls", basic_auth_password="word")
-    client = create_app(guarded, engine=model).test_client()
-    assert client.post("/webhook", json={"action": "x"}).status_code == 401
-    assert client.post("/webhook", json={"action": "x"}, headers=basic("ls", "word")).status_code == 200
-
-
-# --- what gets out ---------------------------------------------------------------------------------------------------
-def test_a_task_of_words_like_html_is_text_on_the_status_page(client: FlaskClient):
-    client.post("/predict", json=tasks("/data/<script>alert(1)</script>.mp4"))
-    client.post("/setup", json={"schema": config('model_prompt="&lt;img src=x onerror=alert(1)&gt;"'), "project": "1"})
-    page = client.get("/").text
-    assert "&lt;script&gt;alert(1)" in page
-    assert "<script>" not in page
-    assert "<img" not in page
-    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
-
-
-def test_a_config_that_cannot_be_served_is_on_the_status_page(client: FlaskClient):
-    client.post("/setup", json={"schema": "<View/>", "project": "7.1"})
-    [failure] = client.get("/status.json").json["failures"]
-    assert failure["project"] == "7"
-    assert "TimelineLabels" in failure["sentence"]
-    assert "project 7" in client.get("/").text
-
-
-def test_an_endless_address_does_not_make_an_endless_page(client: FlaskClient):
-    client.post("/predict", json=tasks("/data/" + "x" * 1_000_000))
-    assert len(client.get("/").data) < 20_000
-
-
-def test_no_task_data_is_in_the_log(client: FlaskClient, model: ScriptedModel, caplog: pytest.LogCaptureFixture):
-    model.answers["b.mp4"] = MediaError("b.mp4 is not a video")
-    request = tasks(local("a"), local("b"), "/data/hush-1.mp4", 7)
-    for task in request["tasks"]:
-        task["data"]["name"] = "hush-2"
-    request["tasks"].append("hush-3")
-    with caplog.at_level(logging.INFO):
-        client.post("/predict", json=request)
-        client.post("/webhook", json={"action": "hush-4", "tasks": request["tasks"]})
-    assert "hush" not in caplog.text
-    assert "b.mp4" not in caplog.text
-    assert "Task 101" in caplog.text
-
-
-def test_a_mistake_of_ours_is_a_500_without_its_details(settings: Settings, model: ScriptedModel):
-    app = create_app(settings, engine=model)
-
-    def broken(body: Any) -> None:
-        raise RuntimeError("secret/path")
-
-    app.extensions["omni_timeline"].predict = broken
-    answer = app.test_client().post("/predict", json=tasks(VIDEO))
-    assert answer.status_code == 500
-    assert "secret" not in answer.text
-    assert "Traceback" not in answer.text
-    assert set(answer.json) == {"error"}
-
-
-def test_the_measures_tell_what_happened(client: FlaskClient, model: ScriptedModel):
-    model.answers["b.mp4"] = MediaError("no")
-    client.post("/predict", json=tasks(local("a"), local("b")))
-    client.post("/predict", json=tasks(local("a")))
-    client.get("/some/odd/path")
-    text = client.get("/metrics").text
-    for line in (
-        'omni_timeline_tasks_total{outcome="predicted"} 1.0',
-        'omni_timeline_tasks_total{outcome="kept"} 1.0',
-        'omni_timeline_tasks_total{outcome="failed"} 1.0',
-        'omni_timeline_lines_total{reason="mended"} 1.0',
-        'omni_timeline_model_state{state="ready"} 1.0',
-        'omni_timeline_queue_tasks{place="waiting"} 0.0',
-        'omni_timeline_requests_total{method="POST",path="/predict",status="200"} 2.0',
-        'omni_timeline_stage_seconds_count{stage="fetch"} 2.0',
-    ):
-        assert line in text, line
-    assert "odd" not in text
-
-
-def test_the_description_of_itself_names_every_path(client: FlaskClient):
-    described = set(client.get("/openapi.json").json["paths"])
-    assert described == {str(rule) for rule in client.application.url_map.iter_rules()}
-
-
-def test_warnings_about_a_video_are_in_the_log_with_the_task(
-    client: FlaskClient, model: ScriptedModel, caplog: pytest.LogCaptureFixture
-):
-    model.warnings = ("3 s are missing at the end",)
-    with caplog.at_level(logging.INFO, logger="omni_timeline"):
-        client.post("/predict", json=tasks(VIDEO))
-    assert "Task 100: 3 s are missing at the end" in caplog.text
+def test_nothing_is_started_before_start(settings: Settings, model: ScriptedModel):
+    before = set(threading.enumerate())
+    server = Server(settings, model)
+    assert set(threading.enumerate()) == before
+    server.close()
+    assert model.closed

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         RequestError: a setting is invalid.
     """
-    from omni_timeline.service.server import serve
+    from omni_timeline.service.gunicorn import serve
     from omni_timeline.service.settings import Settings
 
     settings = Settings.from_env()

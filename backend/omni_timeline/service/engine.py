@@ -9,22 +9,21 @@
 Importing torch holds Python's lock for seconds, generation takes all cores, and memory may run out: none of that is
 felt on this side. A process that ends is started again, and the video that it had goes to the next one once more.
 
-Knows when the model is there and whose turn it is. Knows no HTTP and no Label Studio; this side imports no torch.
+This is the server's side; `engine_worker` is the other one. Knows when the model is there and whose turn it is. Knows
+no HTTP and no Label Studio, and imports no torch.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from omni_timeline import processes
 from omni_timeline.errors import ModelError, OmniTimelineError
@@ -35,7 +34,6 @@ from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 ATTEMPTS = 2  # for each video: a process that dies twice at one is told of by an error
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
-NICENESS = 5  # the server's answers come before the model's work; they share the cores
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +170,7 @@ class Engine:
                 connection = self._start()
             except (EOFError, OSError) as error:
                 failures += 1
-                log.error("The model's process ended before the model was loaded (%s)", error or "no last words")
+                log.error("The model's process ended before the model was loaded (%s)", error or "without a message")
                 if failures == LOADING_ATTEMPTS:
                     self._set(
                         "failed", ModelError("The model's process ends while it loads; the server's log says more.")
@@ -193,7 +191,7 @@ class Engine:
 
     def _start(self) -> Connection:
         process, ours = processes.start(
-            "omni_timeline.service.engine", environment=processes.environment_without_secrets()
+            "omni_timeline.service.engine_worker", environment=processes.environment_without_secrets()
         )
         with self._change:
             self._process = process
@@ -228,61 +226,3 @@ class Engine:
 
 def _how(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-
-
-# --- In the engine process -------------------------------------------------------------------------------------------
-
-
-def _main(descriptor: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    processes.end_with_parent()
-    os.nice(NICENESS)
-    connection = Connection(descriptor)
-    try:
-        load, level = connection.recv()
-        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        logging.getLogger("omni_timeline").setLevel(level)
-        model = _loaded(connection, load)
-        if model is not None:
-            _answer(connection, model, load)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the server has gone
-
-
-def _loaded(connection: Connection, load: Load) -> Any:
-    """The model; None after saying why there is none."""
-    from omni_timeline.model.checkpoint import Checkpoint
-
-    try:
-        checkpoint = Checkpoint.find(load.name, load.hub)
-        connection.send(("version", checkpoint.version))
-        model = checkpoint.family.load(checkpoint, device=load.device, dtype=load.dtype)
-    except OmniTimelineError as error:
-        connection.send(("failed", error))
-        return None
-    connection.send(("ready", model.facts.description))
-    return model
-
-
-def _answer(connection: Connection, model: Any, load: Load) -> None:
-    from omni_timeline.media.isolated import Decoder
-    from omni_timeline.pipeline.pipeline import Pipeline
-
-    with Decoder(load.limits) as decoder:
-        pipeline = Pipeline(model, decoder)
-        while True:
-            path, options = connection.recv()
-            try:
-                connection.send(pipeline.predict(path, options, connection.send))
-            except OmniTimelineError as error:
-                connection.send(error)
-            except Exception as error:  # a mistake of ours at one video must not cost the others theirs
-                log.exception("Failed at %s", path.name)
-                connection.send(OmniTimelineError(f"Unexpected {type(error).__name__}; the server's log says more."))
-
-
-if __name__ == "__main__":
-    # Under its own name: what is sent has to be of the same classes on both sides.
-    from omni_timeline.service import engine
-
-    engine._main(int(sys.argv[1]))

@@ -5,8 +5,8 @@
 
     app = init_app(OmniTimeline)  # WSGI; set by the environment variables of docs/operations.md
 
-Knows that library's base class, which it makes anew for every request: so what lasts, the server's own `Service`, is
-held here, one for the process. Knows nothing of how a prediction is made.
+Knows that library's base class, of which it makes a new object for each request: what lasts, our own `Server`, is held
+here, one for the process. Knows nothing of how a prediction is made.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
-from omni_timeline.service.server import VERSION_SECONDS, Service, start_engine
+from omni_timeline.service.bodies import PredictBody, SetupBody, project_number
+from omni_timeline.service.server import Server, start_engine
 from omni_timeline.service.settings import Settings
 
 _starting = threading.Lock()
 
 
 class OmniTimeline(LabelStudioMLBase):  # type: ignore[misc]  # the library has no types
-    """One request's view of the service."""
+    """One request's view of the server."""
 
     def setup(self) -> None:
         """Say which version predicts for this project.
@@ -36,29 +37,29 @@ class OmniTimeline(LabelStudioMLBase):  # type: ignore[misc]  # the library has 
             LabelConfigError: the labeling config has no place for segments.
             ModelError: the version is not known yet; with the library's own default Label Studio would store copies.
         """
-        _, _, version = service().version(self.label_config, self.project_id, VERSION_SECONDS)
+        version = server().setup(SetupBody(self.label_config, project_number(self.project_id)))
         self.set("model_version", version)
 
     def set_extra_params(self, extra_params: Any) -> None:
-        """Keep what an admin wrote there, which this backend does not use: the library would refuse all but text."""
+        """Keep what an admin entered as extra parameters, as text: the library refuses anything else. Not used here."""
         super().set_extra_params(extra_params if isinstance(extra_params, str) else json.dumps(extra_params))
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], context: Any = None, **kwargs: Any) -> list[Any]:
         """One entry for each task, in order: its prediction, or an empty one where there is none (yet)."""
-        params = {"context": context}
-        body = {"tasks": tasks, "project": self.project_id, "label_config": self.label_config, "params": params}
-        return service().predict(body)
+        body = PredictBody(list(tasks), self.label_config, project_number(self.project_id), bool(context))
+        return server().predict(body)
 
 
-def service() -> Service:
+def server() -> Server:
     """The one of this process; the first request starts it."""
     with _starting:
-        return _service()
+        return _server()
 
 
 @lru_cache(maxsize=1)
-def _service() -> Service:
+def _server() -> Server:
     settings = Settings.from_env()
-    started = Service(settings, start_engine(settings))
+    started = Server(settings, start_engine(settings))
+    started.start()
     atexit.register(started.close)
     return started

@@ -1,6 +1,6 @@
-"""The HTTP surface in OpenAPI's words, served at /openapi.json and held to the server by fuzzing.
+"""The HTTP interface as an OpenAPI document, served at /openapi.json; fuzzing compares the server with it.
 
-Knows paths, shapes and statuses. Nothing is generated from the code, nor the code from this.
+Knows paths, shapes and statuses. It is written by hand: nothing is generated from the code, nor the code from this.
 """
 
 from __future__ import annotations
@@ -9,98 +9,43 @@ from typing import Any
 
 from omni_timeline import __version__
 
-ERROR = {
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+ERROR: Schema = {
     "type": "object",
     "required": ["error"],
-    "properties": {"error": {"type": "string", "description": "One sentence on what to change."}},
+    "properties": {"error": {**TEXT, "description": "One sentence on what to change."}},
 }
-TASK = {
+TASK: Schema = {
     "type": "object",
     "properties": {
         "id": {"type": "integer"},
         "data": {"type": "object", "description": "As in Label Studio; the config says which key has the video."},
     },
 }
-PREDICTION = {
+PREDICTION: Schema = {
     "type": "object",
     "required": ["model_version", "result"],
     "properties": {
-        "model_version": {"type": "string"},
+        "model_version": TEXT,
         "score": {"type": "number", "minimum": 0, "maximum": 1},
         "result": {"type": "array", "items": {"type": "object"}},
     },
 }
-NONE_YET = {"description": "No prediction: it failed, or is pushed later."}
+NONE_YET: Schema = {"description": "No prediction: it failed, or is stored in Label Studio later."}
+ENTRY: Schema = {
+    "anyOf": [
+        PREDICTION,
+        {"type": "array", "maxItems": 0, **NONE_YET},
+        {"type": "object", "maxProperties": 0, **NONE_YET},
+    ]
+}
 
 
-def description(*, basic_auth: bool) -> dict[str, Any]:
-    """The whole of it."""
-    paths: dict[str, Any] = {
-        "/": {"get": _operation("A page for people.", {200: _page("text/html")})},
-        "/status.json": {"get": _operation("The same as JSON.", {200: _json({"type": "object"})})},
-        "/health": {
-            "get": _operation(
-                "Whether the model is there or coming.",
-                {200: _json(_health()), 503: _json({**_health(), "required": ["status", "error"]})},
-            )
-        },
-        "/setup": {
-            "post": _operation(
-                "Whether a labeling config has a place for segments, and which model version answers.",
-                {
-                    200: _json(_object(["model_version"], model_version={"type": "string"})),
-                    400: _json(ERROR), 413: _json(ERROR), 503: _json(ERROR),
-                },
-                _object(["schema"], schema={"type": "string", "description": "The labeling config."}),
-            )
-        },
-        "/predict": {
-            "post": _operation(
-                "Predictions of tasks, in order.",
-                {
-                    200: _json(
-                        _object(
-                            ["results"],
-                            results={
-                                "type": "array",
-                                "items": {
-                                    "anyOf": [
-                                        PREDICTION,
-                                        {"type": "array", "maxItems": 0, **NONE_YET},
-                                        {"type": "object", "maxProperties": 0, **NONE_YET},
-                                    ]
-                                },
-                            },
-                        )
-                    ),
-                    400: _json(ERROR), 413: _json(ERROR), 503: _json(ERROR),
-                },
-                _object(
-                    ["tasks", "label_config"],
-                    tasks={"type": "array", "items": TASK},
-                    label_config={"type": "string"},
-                    project={"type": "string"},
-                    params={"type": ["object", "null"]},
-                ),
-            )
-        },
-        "/webhook": {
-            "post": _operation(
-                "Label Studio tells what people do.",
-                {200: _json(_object(["status"], status={"type": "string"})), 400: _json(ERROR), 401: _json(ERROR),
-                 413: _json(ERROR)},
-                {"type": "object", "properties": {"action": {"type": "string"}}},
-            )
-        },
-        "/versions": {
-            "get": _operation(
-                "The model versions there are.",
-                {200: _json(_object(["versions"], versions={"type": "array", "items": {"type": "string"}}))},
-            )
-        },
-        "/metrics": {"get": _operation("For Prometheus.", {200: _page("text/plain")})},
-        "/openapi.json": {"get": _operation("This description.", {200: _json({"type": "object"})})},
-    }  # fmt: skip
+def description(*, basic_auth: bool) -> Schema:
+    """The whole document, for a server with or without basic auth."""
+    paths = {**_pages(), **_protocol()}
     for path, operations in paths.items():
         for operation in operations.values():
             if basic_auth and path != "/webhook":
@@ -118,8 +63,67 @@ def description(*, basic_auth: bool) -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, responses: dict[int, Any], body: Any = None) -> dict[str, Any]:
-    operation: dict[str, Any] = {
+def _pages() -> dict[str, Schema]:
+    """What people and other programs look at."""
+    return {
+        "/": {"get": _operation("A page for people.", {200: _plain("text/html")})},
+        "/status.json": {"get": _operation("The same for programs.", {200: _json({"type": "object"})})},
+        "/metrics": {"get": _operation("Metrics for Prometheus.", {200: _plain("text/plain")})},
+        "/openapi.json": {"get": _operation("This document.", {200: _json({"type": "object"})})},
+    }
+
+
+def _protocol() -> dict[str, Schema]:
+    """What Label Studio asks."""
+    health = _object(
+        ["status", "state"],
+        status={"enum": ["UP", "DOWN"]},
+        state={"enum": ["loading", "ready", "failed"]},
+        model_version={"type": ["string", "null"]},
+        error=TEXT,
+    )
+    setup = _object(["schema"], schema={**TEXT, "description": "The labeling config."})
+    predict = _object(
+        ["tasks", "label_config"],
+        tasks={"type": "array", "items": TASK},
+        label_config=TEXT,
+        project=TEXT,
+        params={"type": ["object", "null"]},
+    )
+    version = _json(_object(["model_version"], model_version=TEXT))
+    results = _json(_object(["results"], results={"type": "array", "items": ENTRY}))
+    taken = _json(_object(["status"], status=TEXT))
+    versions = _json(_object(["versions"], versions={"type": "array", "items": TEXT}))
+    return {
+        "/health": {
+            "get": _operation(
+                "Whether the model is loaded or loading.",
+                {200: _json(health), 503: _json({**health, "required": ["status", "error"]})},
+            )
+        },
+        "/setup": {
+            "post": _operation(
+                "The model version for a labeling config, or why the config cannot be served.",
+                {200: version, **_errors(400, 413, 503)},
+                setup,
+            )
+        },
+        "/predict": {
+            "post": _operation("Predictions of tasks, in order.", {200: results, **_errors(400, 413, 503)}, predict)
+        },
+        "/webhook": {
+            "post": _operation(
+                "Events of Label Studio.",
+                {200: taken, **_errors(400, 401, 413)},
+                {"type": "object", "properties": {"action": TEXT}},
+            )
+        },
+        "/versions": {"get": _operation("The model versions there are.", {200: versions})},
+    }
+
+
+def _operation(summary: str, responses: dict[int, Schema], body: Schema | None = None) -> Schema:
+    operation: Schema = {
         "summary": summary,
         "responses": {str(status): response for status, response in responses.items()},
     }
@@ -128,23 +132,17 @@ def _operation(summary: str, responses: dict[int, Any], body: Any = None) -> dic
     return operation
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+def _errors(*statuses: int) -> dict[int, Schema]:
+    return {status: _json(ERROR) for status in statuses}
+
+
+def _object(required: list[str], **properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": properties}
 
 
-def _health() -> dict[str, Any]:
-    return _object(
-        ["status", "state"],
-        status={"enum": ["UP", "DOWN"]},
-        state={"enum": ["loading", "ready", "failed"]},
-        model_version={"type": ["string", "null"]},
-        error={"type": "string"},
-    )
-
-
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _json(schema: Schema) -> Schema:
     return {"description": "", "content": {"application/json": {"schema": schema}}}
 
 
-def _page(kind: str) -> dict[str, Any]:
-    return {"description": "", "content": {kind: {"schema": {"type": "string"}}}}
+def _plain(kind: str) -> Schema:
+    return {"description": "", "content": {kind: {"schema": TEXT}}}

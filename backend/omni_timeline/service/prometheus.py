@@ -1,14 +1,14 @@
-"""What is counted for Prometheus.
+"""The metrics for Prometheus.
 
-Knows names, labels and their help; what they mean is written where they are counted. No label's value comes from a
-task, a path or a person, so that their number is bounded and nothing private is told.
+Knows names, labels and help texts. The values of labels come from this code and never from a task, a path or a person:
+so there are few of them, and nothing private is in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,71 +22,89 @@ STATES = ("loading", "ready", "failed")
 
 
 class Metrics:
-    """The counters of one server."""
+    """The metrics of one server.
+
+    Attributes:
+        requests: counts requests, by path, method and status.
+        request_seconds: the time from a request to its answer, by path.
+        stage_seconds: the time of each stage of a prediction, by stage.
+        tasks: counts tasks, by outcome.
+        lines: counts lines of the model that were not right, by reason.
+        push_trouble: counts attempts to store a prediction that failed, by the kind of error.
+        webhooks: counts events, by name.
+    """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "omni_timeline_requests", "Requests answered.", ["path", "method", "status"], registry=self._registry
+            "omni_timeline_requests", "Requests answered.", ["path", "method", "status"], registry=registry
         )
         self.request_seconds = Histogram(
-            "omni_timeline_request_seconds", "Until an answer.", ["path"], buckets=REQUEST_BUCKETS,
-            registry=self._registry,
+            "omni_timeline_request_seconds", "Seconds from a request to its answer.", ["path"],
+            buckets=REQUEST_BUCKETS, registry=registry,
         )  # fmt: skip
         self.stage_seconds = Histogram(
-            "omni_timeline_stage_seconds", "Of the stages of a prediction, for a whole video.", ["stage"],
-            buckets=STAGE_BUCKETS, registry=self._registry,
+            "omni_timeline_stage_seconds", "Seconds that each stage of a prediction took for a whole video.",
+            ["stage"], buckets=STAGE_BUCKETS, registry=registry,
         )  # fmt: skip
         self.tasks = Counter(
             "omni_timeline_tasks",
-            "Tasks by what became of them: predicted, kept (predicted before), failed; answered, pushed, there (in "
-            "Label Studio already), dropped (deleted there).",
-            ["outcome"],
-            registry=self._registry,
-        )
+            "Tasks by outcome. Of the prediction: predicted, kept (found in the cache), failed. Of its delivery: "
+            "answered, pushed, there (Label Studio had it already), dropped (the task is deleted).",
+            ["outcome"], registry=registry,
+        )  # fmt: skip
         self.lines = Counter(
-            "omni_timeline_lines", "Lines of the model that were dropped or mended.", ["reason"],
-            registry=self._registry,
+            "omni_timeline_lines", "Lines of the model that were mended or dropped, by reason.", ["reason"],
+            registry=registry,
         )  # fmt: skip
         self.push_trouble = Counter(
-            "omni_timeline_push_trouble", "Attempts to push that failed, by kind.", ["kind"], registry=self._registry
-        )
-        self.webhooks = Counter(
-            "omni_timeline_webhooks", "Webhooks taken, by event; other for unknown ones.", ["event"],
-            registry=self._registry,
+            "omni_timeline_push_trouble", "Failed attempts to store a prediction in Label Studio, by kind of error.",
+            ["kind"], registry=registry,
         )  # fmt: skip
-        self.loads = Gauge("omni_timeline_model_loads", "How often the model was loaded.", registry=self._registry)
+        self.webhooks = Counter(
+            "omni_timeline_webhooks", "Events of Label Studio, by name; other for unknown names.", ["event"],
+            registry=registry,
+        )  # fmt: skip
 
     def count(self, found: TaskPrediction) -> None:
-        """Count a prediction that was made."""
+        """Count a prediction."""
         self.tasks.labels("kept" if found.kept else "predicted").inc()
         for stage, seconds in found.seconds.items():
             self.stage_seconds.labels(stage).observe(seconds)
         for reason, count in found.lines.items():
             self.lines.labels(reason).inc(count)
 
-    def watch(self, state: Callable[[], str], queue: Callable[[], dict[str, int]]) -> None:
-        """Ask these whenever somebody reads the measures."""
-        self._registry.register(_Now(state, queue))
+    def watch(self, state: Callable[[], str], loads: Callable[[], int], queue: Callable[[], dict[str, int]]) -> None:
+        """Add what is not counted but looked up whenever somebody reads the metrics.
+
+        Args:
+            state: the state of the model, one of `STATES`.
+            loads: how often a model was loaded.
+            queue: the number of tasks in each place.
+        """
+        self._registry.register(_Gauges(state, loads, queue))
 
     def text(self) -> bytes:
-        """All of them in Prometheus' format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class _Now(Collector):
-    """What is read off and not counted."""
+class _Gauges(Collector):
+    """The metrics that are looked up."""
 
-    def __init__(self, state: Callable[[], str], queue: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, state: Callable[[], str], loads: Callable[[], int], queue: Callable[[], dict[str, int]]) -> None:
         self._state = state
+        self._loads = loads
         self._queue = queue
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily]:
         now = self._state()
         state = GaugeMetricFamily("omni_timeline_model_state", "1 for the state the model is in.", labels=["state"])
         for name in STATES:
             state.add_metric([name], float(name == now))
+        yield state
+        yield GaugeMetricFamily("omni_timeline_model_loads", "How often a model was loaded.", value=self._loads())
         queue = GaugeMetricFamily("omni_timeline_queue_tasks", "Tasks by where they are.", labels=["place"])
         for place, count in self._queue().items():
             queue.add_metric([place], count)
-        return [state, queue]
+        yield queue
