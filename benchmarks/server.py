@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from demo.servers import free_port, local_environ, running
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.service.engine import Engine, Load
+from omni_timeline.service.server import scheduler_of
+from omni_timeline.service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
@@ -143,20 +144,19 @@ def is_busy(ask: Asker) -> bool:
 
 
 def overhead(folder: Path, rounds: int) -> None:
-    """Videos by the engine alone and by the server, in turns, and in turns which of them is first."""
+    """Videos by the scheduler alone and by the server, in turns, and in turns which of them is first."""
     options = LabelConfig.from_xml(CONFIG).options(PredictOptions())
     bare, served = [], []
-    engine = Engine(Load("demo", device="cpu"))
-    try:
-        engine.wait()
+    with scheduler_of(Settings(device=("cpu",))) as scheduler:
+        scheduler.wait()
         with server(folder, "overhead") as (ask, _):
             while ask("GET", "/health")[1]["state"] == "loading":
                 time.sleep(0.2)
 
-            def by_engine() -> float:
+            def by_scheduler() -> float:
                 video = another(folder)
                 began = time.perf_counter()
-                engine.predict(video, options)
+                scheduler.predict(video, options)
                 return time.perf_counter() - began
 
             def by_server() -> float:
@@ -166,19 +166,17 @@ def overhead(folder: Path, rounds: int) -> None:
                 assert entry, "slower than the deadline"
                 return time.perf_counter() - began
 
-            by_engine(), by_server()  # the first ones are slower
+            by_scheduler(), by_server()  # the first ones are slower
             for number in range(rounds):
                 if number % 2:
-                    bare.append(by_engine())
+                    bare.append(by_scheduler())
                     served.append(by_server())
                 else:
                     served.append(by_server())
-                    bare.append(by_engine())
-    finally:
-        engine.close()
+                    bare.append(by_scheduler())
     more = 100 * (statistics.median(s / b for b, s in zip(bare, served, strict=True)) - 1)
     print(
-        f"\n| a clip of 12 s, {rounds} times | s |\n|---|---:|\n| the engine alone | {statistics.median(bare):.3f} |"
+        f"\n| a clip of 12 s, {rounds} times | s |\n|---|---:|\n| the scheduler alone | {statistics.median(bare):.3f} |"
         f"\n| `/predict` | {statistics.median(served):.3f} |\n| overhead, median of pairs | {more:+.1f} % |"
     )
 

@@ -17,4 +17,4 @@ Serve = Callable[[Settings, ScriptedModel], FlaskClient]
 
 def app() -> Flask:
     """With the settings in the environment."""
-    return create_app(engine=ScriptedModel(seconds=0.5))
+    return create_app(model=ScriptedModel(seconds=0.5))

@@ -10,7 +10,8 @@ from typing import Literal
 
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Prediction, Priority, Progress
+from omni_timeline.pipeline.statistics import Statistics
 from omni_timeline.segments import Segment
 
 SPEECH = Segment(1.0, 2.5, "Speech", "someone speaks", 0.9)
@@ -19,10 +20,11 @@ CHECKPOINT = "scripted-1"
 
 @dataclass
 class ScriptedModel:
-    """As `Engine`, but for the model.
+    """As `Scheduler`, but for the models.
 
     Attributes:
         answers: by the name of the file; segments, or what is raised. Others have `SPEECH`.
+        seconds: how long a video takes; one is worked on at a time.
         gate: nothing is predicted before it is open.
     """
 
@@ -34,11 +36,15 @@ class ScriptedModel:
     checkpoint_version: str | None = CHECKPOINT
     description: str | None = "a script"
     loads: int = 1
+    doing: str = ""
+    silent: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     options_seen: list[PredictOptions] = field(default_factory=list)
+    priorities: list[Priority] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
     _change: threading.Condition = field(default_factory=threading.Condition)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -55,11 +61,30 @@ class ScriptedModel:
             self._change.wait_for(lambda: self.checkpoint_version is not None or self.error is not None, seconds)
         return self.checkpoint_version
 
-    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
+    def start(self) -> None:
+        pass
+
+    def lately(self) -> dict[str, float]:
+        return Statistics().lately()
+
+    def silent_seconds(self) -> dict[str, float]:
+        return self.silent
+
+    def predict(
+        self,
+        path: Path,
+        options: PredictOptions | None = None,
+        on_progress: OnProgress | None = None,
+        *,
+        priority: Priority = Priority.REQUEST,
+    ) -> Prediction:
+        options = options or PredictOptions()
+        self.priorities.append(priority)
         self.asked.append(path.name)
         self.options_seen.append(options)
         self.gate.wait(30)
-        time.sleep(self.seconds)
+        with self._turn:
+            time.sleep(self.seconds)
         if on_progress:
             on_progress(Progress("windows", 1, 1))
         answer = self.answers.get(path.name, (SPEECH,))

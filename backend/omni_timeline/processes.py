@@ -1,6 +1,6 @@
 """One of this package's modules in a process of its own: its socket, its environment, its end.
 
-    process, connection = start("omni_timeline.service.engine_worker", environment=environment_without_secrets())
+    process, connection = start("omni_timeline.model.worker", environment=environment_without_secrets())
 
 The module is run as `python -m MODULE DESCRIPTOR`, with the number of its end of a socket pair as its only argument.
 Knows nothing of what the two sides say to each other.

@@ -53,9 +53,9 @@ class Server:
             new = [child for parent in new for child in _children(parent)]
         return found
 
-    def engine(self) -> int:
+    def model(self) -> int:
         """The number of the model's process."""
-        [found] = [pid for pid in self.processes() if b"omni_timeline.service.engine_worker" in _command(pid)]
+        [found] = [pid for pid in self.processes() if b"omni_timeline.model.worker" in _command(pid)]
         return found
 
     def kill(self) -> None:

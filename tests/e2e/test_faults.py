@@ -157,7 +157,7 @@ def test_the_model_is_killed_in_the_middle_of_a_prediction(
     project, tasks = make_project(studio, server, folder, samples, request)
     studio.retrieve_predictions(project)
     assert until(lambda: any("windows" in row["words"] for row in server.get("/status.json")["running"]))
-    os.kill(server.engine(), signal.SIGKILL)
+    os.kill(server.model(), signal.SIGKILL)
     COUNTS["kill -9"] += 1
     health = requests.get(f"{server.url}/health", timeout=1)  # Label Studio waits so long
     assert health.status_code == 200
@@ -193,7 +193,7 @@ def test_the_whole_server_is_killed_in_the_middle_of_pushes_and_the_next_model_w
     with serving(studio, folder, ready=False, **settings(proxy, folder)) as next_one:
         assert until(lambda: next_one.get("/health")["model_version"] is not None)
         assert next_one.get("/health")["state"] == "loading"
-        os.kill(next_one.engine(), signal.SIGKILL)  # and that too
+        os.kill(next_one.model(), signal.SIGKILL)  # and that too
         COUNTS["kill -9"] += 1
         assert all_there_once(studio, next_one, tasks)
 
@@ -211,7 +211,7 @@ def test_the_disk_is_full(
     with serving(studio, tmp_path, before=before, **settings(proxy, folder)) as server:
         project, tasks = make_project(studio, server, folder, samples, request)
         # Its disk as it sees it.
-        cache = Path(f"/proc/{server.engine()}/root{tmp_path}/cache")
+        cache = Path(f"/proc/{server.model()}/root{tmp_path}/cache")
         fill = subprocess.run(["dd", "if=/dev/zero", f"of={cache}/more", "bs=4k"], capture_output=True, text=True)
         assert "No space" in fill.stderr
         studio.retrieve_predictions(project)

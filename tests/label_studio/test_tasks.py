@@ -12,11 +12,12 @@ import pytest
 from labeling_configs import CONFIG, XML
 from omni_timeline.errors import FetchError, MediaError, ModelError, OmniTimelineError, RequestError, RetryableError
 from omni_timeline.label_studio.files import VideoFiles
+from omni_timeline.label_studio.host_slots import SLOTS
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import TaskPredictor
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import OnProgress, Prediction
+from omni_timeline.pipeline.prediction import OnProgress, Prediction, Priority
 from omni_timeline.segments import Segment
 from scripted_model import ScriptedModel
 from sites import HERE, Site, answer, video
@@ -33,8 +34,15 @@ class SizeModel(ScriptedModel):
         self.meanwhile = meanwhile
         self.is_degraded = False
 
-    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
-        found = super().predict(path, options, on_progress)
+    def predict(
+        self,
+        path: Path,
+        options: PredictOptions | None = None,
+        on_progress: OnProgress | None = None,
+        *,
+        priority: Priority = Priority.REQUEST,
+    ) -> Prediction:
+        found = super().predict(path, options, on_progress, priority=priority)
         self.meanwhile(path)
         size = path.stat().st_size
         segments = (Segment(0, size, "Speech"),)
@@ -112,15 +120,15 @@ def test_a_file_that_is_replaced_and_cannot_be_decoded_is_predicted_again(tmp_pa
 
 
 def test_downloaded_videos_stay_until_they_are_predicted(make_site: Callable[[], Site], tmp_path: Path):
-    """Ten tasks wait for the model, and the folder of videos has room for none."""
+    """As many tasks as are fetched from one host wait for the model, and the folder of videos has room for none."""
     site = make_site()
-    for number in range(10):
+    for number in range(SLOTS):
         site.pages[f"/{number}.mp4"] = lambda page: answer(page, page.path.encode() * 10)
-    together = threading.Barrier(10)
+    together = threading.Barrier(SLOTS)
     setting = Setting(tmp_path, SizeModel(lambda _: (together.wait(60), None)[1]), cache_bytes=0)
-    with ThreadPoolExecutor(10) as threads:
-        found = threads.map(setting.predict, [task(f"{site.url}/{number}.mp4", number) for number in range(10)])
-        assert list(found) == [(60 * 24, False)] * 10
+    with ThreadPoolExecutor(SLOTS) as threads:
+        found = threads.map(setting.predict, [task(f"{site.url}/{number}.mp4", number) for number in range(SLOTS)])
+        assert list(found) == [(60 * 24, False)] * SLOTS
 
 
 def test_what_was_made_with_less_than_asked_for_is_delivered_and_not_kept(tmp_path: Path):

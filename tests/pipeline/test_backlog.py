@@ -12,10 +12,10 @@ from omni_timeline.errors import MediaError, OmniTimelineError
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.model.family import ModelFacts
 from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
-from omni_timeline.pipeline.backlog import LINGER_SECONDS, MAX_OPEN, WINDOW_SECONDS, Backlog, Job, Priority, ReadyRow
+from omni_timeline.pipeline.backlog import LINGER_SECONDS, MAX_OPEN, WINDOW_SECONDS, Backlog, Job, ReadyRow
 from omni_timeline.pipeline.batches import RowCost
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Prediction
+from omni_timeline.pipeline.prediction import Prediction, Priority
 from omni_timeline.pipeline.run import VideoRun
 from omni_timeline.timebase import FrameTimes
 

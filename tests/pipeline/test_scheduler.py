@@ -15,10 +15,9 @@ from omni_timeline.errors import MediaError, ModelError
 from omni_timeline.model.isolated import IsolatedModel, models_on
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.wire import Load
-from omni_timeline.pipeline.backlog import Priority
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
-from omni_timeline.pipeline.prediction import ANSWERING, OPENING, Failure, Prediction, Progress
+from omni_timeline.pipeline.prediction import ANSWERING, OPENING, Failure, Prediction, Priority, Progress
 from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.synthetic import LABELS, draw_scene, write_video
 
@@ -189,6 +188,6 @@ def test_a_window_that_does_not_fit_alone_is_looked_at_in_smaller_frames(
     with Scheduler([IsolatedModel(DEMO, worker="broken_worker")]) as started:
         found = started.predict(videos[0], options)
         assert found.is_degraded
-        assert started.version is not None
-        assert found.model_version == options.version(started.version)
+        assert started.checkpoint_version is not None
+        assert found.model_version == options.version(started.checkpoint_version)
         assert any("do not fit into memory" in warning for warning in found.warnings)

@@ -34,7 +34,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(settings: Settings, model: ScriptedModel) -> FlaskClient:
-            app = create_app(settings, engine=model)
+            app = create_app(settings, model=model)
             stack.callback(app.extensions["omni_timeline"].close)
             return app.test_client()
 

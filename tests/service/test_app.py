@@ -24,6 +24,7 @@ def test_health_says_who_it_is(client: FlaskClient):
         "model_class": "OmniTimeline",
         "model_version": CHECKPOINT,
         "state": "ready",
+        "silent_seconds": 0.0,
         "version": "",
     }
 

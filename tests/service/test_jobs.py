@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from omni_timeline.errors import DeliveryError, MediaError, RetryableError
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import FETCHING, WAITING, TaskPrediction
-from omni_timeline.pipeline.prediction import OnProgress, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Priority, Progress
 from omni_timeline.service import debts, outbox
 from omni_timeline.service.delivery import Delivery
 from omni_timeline.service.history import History
@@ -76,17 +76,19 @@ class Predicting:
     stage: str = "windows"
     errors: dict[int, list[Exception]] = field(default_factory=dict)
     asked: list[int | None] = field(default_factory=list)
+    priorities: list[Priority] = field(default_factory=list)
     held: set[int] | None = None
     gate: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def __call__(self, request: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
+    def __call__(self, request: TaskRequest, on_progress: OnProgress, priority: Priority) -> TaskPrediction:
         stages = (FETCHING, WAITING, "windows")
         for stage in stages[: stages.index(self.stage) + 1]:
             on_progress(Progress(stage))
         self.asked.append(request.task)
+        self.priorities.append(priority)
         if self.held is None or request.task in self.held:
             self.gate.wait(PATIENCE)
         if request.task is not None and (errors := self.errors.get(request.task)):
@@ -283,7 +285,7 @@ def test_a_request_that_may_not_wait_is_answered_at_once(start: Callable[..., Se
 
 def test_requests_take_turns(start: Callable[..., Server], predicting: Predicting):
     """Somebody who opens a task does not wait for the batch of somebody else."""
-    server = start(workers=1)
+    server = start(max_begun=1)
     predicting.gate.clear()
     server.jobs.ask([task(number) for number in range(100, 200)], soon(0.05))
     server.jobs.ask([task(1)], soon(0.05))
@@ -292,13 +294,53 @@ def test_requests_take_turns(start: Callable[..., Server], predicting: Predictin
     assert predicting.asked.index(1) <= 2
 
 
-def test_as_many_work_as_are_told_to(start: Callable[..., Server], predicting: Predicting):
-    server = start(workers=7)
+def test_a_project_leaves_as_much_room_as_it_takes(start: Callable[..., Server], predicting: Predicting):
+    """One with very long videos keeps nobody else waiting."""
+    server = start(max_begun=8)
     predicting.gate.clear()
     server.jobs.submit([task(number) for number in range(10)])
-    assert becomes(lambda: len(predicting.asked) == 7)
-    assert server.jobs.counts() == {"waiting": 3, "running": 7, "put_off": 0, "owed": 10, "to_push": 0}
-    assert len(server.jobs.running()) == 7
+    assert becomes(lambda: len(predicting.asked) == 4)
+    assert server.jobs.counts() == {"waiting": 6, "running": 4, "put_off": 0, "owed": 10, "to_push": 0}
+    assert server.jobs.waiting_by_project() == {"1": 6}
+    server.jobs.submit([replace(task(number), project="2") for number in range(20, 30)])
+    assert becomes(lambda: len(predicting.asked) == 6)
+    server.jobs.submit([replace(task(30), project="3")])
+    assert becomes(lambda: predicting.asked[-1] == 30)
+    assert server.jobs.waiting_by_project() == {"1": 6, "2": 8}
+    predicting.gate.set()
+    assert becomes(lambda: server.jobs.counts()["to_push"] == 21)
+
+
+def test_what_was_pending_leaves_room_as_well(start: Callable[..., Server], predicting: Predicting):
+    first = start(max_begun=0)
+    first.jobs.submit([task(number) for number in range(10)])
+    first.jobs.submit([replace(task(number), project="2") for number in range(20, 23)])
+    kill(first)
+    predicting.gate.clear()
+    second = start(max_begun=8)
+    assert becomes(lambda: len(predicting.asked) == 6)
+    assert set(predicting.asked[4:]) == {20, 21}
+    assert second.jobs.waiting_by_project() == {"1": 6, "2": 1}
+    predicting.gate.set()
+
+
+def test_what_somebody_waits_for_goes_before_new_tasks(start: Callable[..., Server], predicting: Predicting):
+    server = start()
+    server.jobs.submit([task(1)])
+    server.jobs.ask([task(2)], soon(PATIENCE))
+    assert becomes(lambda: len(predicting.asked) == 2)
+    assert dict(zip(predicting.asked, predicting.priorities, strict=True)) == {
+        1: Priority.BACKGROUND,
+        2: Priority.REQUEST,
+    }
+
+
+def test_tasks_are_worked_on_at_a_time(start: Callable[..., Server], predicting: Predicting):
+    server = start()
+    predicting.gate.clear()
+    server.jobs.submit([task(number) for number in range(10)])
+    assert becomes(lambda: len(predicting.asked) == 10)
+    assert len(server.jobs.running()) == 10
     assert server.jobs.running()[0].words == "windows, 0 s"
     predicting.gate.set()
 
@@ -362,7 +404,7 @@ def test_a_task_that_fails_while_it_is_asked_for_again_is_made_or_not_pending(tm
     journal = Pausing(tmp_path / "journal.sqlite")
     history = History(journal)
     delivery = Delivery(Outbox(journal), Studio(), history, Metrics(), renew)
-    jobs = Jobs(predicting, renew, delivery, history, Metrics(), max_waiting=8, workers=1)
+    jobs = Jobs(predicting, renew, delivery, history, Metrics(), max_waiting=8, max_begun=1)
     jobs.start()
     predicting.stage = WAITING
     predicting.errors = {1: [MediaError("no")]}
@@ -450,13 +492,12 @@ def test_restarts_are_no_fault_of_a_task(
 
 def test_what_fails_because_the_server_stops_is_no_failure(start: Callable[..., Server], predicting: Predicting):
     """The model's process ends with it."""
-    server = start(workers=0)
-    worker = threading.Thread(target=server.jobs._work)
-    worker.start()
+    server = start()
     predicting.errors = {1: [MediaError("no")]}
     predicting.gate.clear()
     server.jobs.submit([task(1)])
     assert becomes(lambda: predicting.asked == [1])
+    [worker] = [thread for thread in threading.enumerate() if thread.name == "work"]
     server.jobs.stop()
     predicting.gate.set()
     worker.join()
@@ -496,11 +537,11 @@ def test_a_task_at_which_the_process_always_ends_is_left_out(start: Callable[...
 def test_after_a_restart_a_newcomer_does_not_wait_for_what_was_pending(
     start: Callable[..., Server], predicting: Predicting
 ):
-    server = start(workers=0)
+    server = start(max_begun=0)
     predicting.gate.clear()
     server.jobs.submit([task(number) for number in range(100, 200)])
     kill(server)
-    server = start(workers=1)
+    server = start(max_begun=1)
     assert becomes(lambda: len(predicting.asked) == 1)
     server.jobs.submit([task(1)])
     predicting.gate.set()
@@ -511,7 +552,7 @@ def test_after_a_restart_a_newcomer_does_not_wait_for_what_was_pending(
 def test_one_that_cannot_be_asked_for_again_does_not_stop_the_others(
     start: Callable[..., Server], predicting: Predicting
 ):
-    first = start(workers=0)
+    first = start(max_begun=0)
     first.jobs.submit([task(1), task(2)])
     first.journal.write(lambda rows: rows.execute("UPDATE pending SET data = 'no JSON' WHERE task = 1").close())
     kill(first)
@@ -539,18 +580,17 @@ def test_of_two_servers_the_one_that_lives_takes_over(
 def test_one_that_is_asked_for_by_an_interactive_request_and_is_pending_is_made_once(
     start: Callable[..., Server], predicting: Predicting
 ):
-    first = start(workers=0)
+    first = start(max_begun=0)
     first.jobs.submit([task(1)])
     kill(first)
-    second = start(workers=0)
+    second = start(max_begun=0)
     answers: list[Any] = []
     waiting = threading.Thread(
         target=lambda: answers.extend(second.jobs.ask([task(1)], soon(3 * PATIENCE), deliver=False))
     )
     waiting.start()
     assert becomes(lambda: second.jobs.counts()["waiting"] == 2)  # the request's, and the pending one
-    worker = threading.Thread(target=second.jobs._work)
-    worker.start()
+    second.jobs._max_begun = 1
     waiting.join()
     assert answers == [entry()]
     assert predicting.asked == [1]

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from omni_timeline.label_studio import auth, client, video_cache
-from omni_timeline.service import app, debts, delivery, engine, gunicorn, jobs, server
+from omni_timeline.model import isolated
+from omni_timeline.pipeline import backlog
+from omni_timeline.service import app, debts, delivery, gunicorn, jobs, server
 from places import ROOT
 
 MANUALS = {name: " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in (
@@ -29,7 +31,7 @@ COUNTED = {3: "three"}
         (RELIABILITY, f"{server.PREDICTING_THREADS} wait, the others are answered at once"),
         (RELIABILITY, f"More than {gunicorn.THREADS} clients"),
         (RELIABILITY, f"or are disconnected after {gunicorn.SLOW_CLIENT_SECONDS} s"),
-        (RELIABILITY, f"after {COUNTED[engine.LOADING_ATTEMPTS]} times in a row `/health` answers 503"),
+        (RELIABILITY, f"after {COUNTED[isolated.LOADING_ATTEMPTS]} times in a row `/health` answers 503"),
         (RELIABILITY, f"after {COUNTED[jobs.MAX_ATTEMPTS]} crashes while the model worked on it"),
         (RELIABILITY, f"the answer takes longer than {client.TIMEOUT[1]:.0f} s"),
         (RELIABILITY, f"nothing is sent for {debts.UNCLEAR_SECONDS:.0f} s"),
@@ -45,7 +47,7 @@ def test_a_number_is_that_of_the_code(manual: str, words: str):
 def test_what_the_manuals_say_in_words_is_so():
     assert video_cache.CACHE_SECONDS == 24 * 3600, "a file is fetched again after a day"
     assert (delivery.FIRST_PAUSE, delivery.MAX_PAUSE) == (1.0, 60.0), "at first after a second, in the end every minute"
-    assert engine.ATTEMPTS == 2, "when a second process ends at the same video, the task fails"
+    assert backlog.MAX_TRIES == 2, "when a second process ends at the same video, the task fails"
     assert gunicorn.STOP_SECONDS < 10, "exits within 10 s"
 
 

@@ -20,11 +20,12 @@ from label_studio_requests import VIDEO, failures, local, recorded, tasks, versi
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
 from omni_timeline.service import outbox
 from omni_timeline.service.gunicorn import THREADS
-from omni_timeline.service.server import PREDICTING_THREADS, Server, load_of
+from omni_timeline.service.server import PREDICTING_THREADS, Server, limits_of, scheduler_of
 from omni_timeline.service.settings import Settings
 from scripted_app import Serve
 from scripted_model import CHECKPOINT, ScriptedModel
@@ -331,19 +332,35 @@ def test_failures_are_on_the_page_of_the_next_process(settings: Settings, model:
 
 
 # --- the settings ----------------------------------------------------------------------------------------------------
-def test_each_limit_reaches_the_model_process():
-    settings = Settings(
-        model="/models/one", hub="modelscope", device="cuda:1", dtype="float16", max_video_bytes=1, max_video_pixels=2,
-        max_video_frames=3, max_video_seconds=4.0, max_video_streams=5, decode_seconds=6.0,
-        decode_memory_bytes=7 * 1024**3,
-    )  # fmt: skip
-    load = load_of(settings)
-    assert (load.name, load.hub, load.device, load.dtype) == ("/models/one", "modelscope", "cuda:1", "float16")
-    assert load.limits == DecodeLimits(
+def test_each_limit_reaches_the_decoders():
+    limits = limits_of(
+        Settings(
+            max_video_bytes=1,
+            max_video_pixels=2,
+            max_video_frames=3,
+            max_video_seconds=4.0,
+            max_video_streams=5,
+            decode_seconds=6.0,
+            decode_memory_bytes=7 * 1024**3,
+        )
+    )
+    assert limits == DecodeLimits(
         file_bytes=1, pixels=2, frames=3, duration=4.0, streams=5, seconds=6.0, memory_bytes=7 * 1024**3
     )
-    untouched = [limit.name for limit in fields(DecodeLimits) if getattr(load.limits, limit.name) == limit.default]
+    untouched = [limit.name for limit in fields(DecodeLimits) if getattr(limits, limit.name) == limit.default]
     assert untouched == [], "a limit that no setting reaches"
+
+
+def test_each_device_gets_the_model():
+    settings = Settings(
+        model="/models/one", hub="modelscope", device=("cuda:0", "cuda:1"), dtype="float16", quantization="nf4",
+        decoders=3,
+    )  # fmt: skip
+    scheduler = scheduler_of(settings)
+    assert [model.load for model in scheduler.models] == [
+        Load("/models/one", "modelscope", device, "float16", "nf4") for device in ("cuda:0", "cuda:1")
+    ]
+    assert scheduler.decoders == 3
 
 
 def test_nothing_is_started_before_start(settings: Settings, model: ScriptedModel):

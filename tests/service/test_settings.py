@@ -31,7 +31,11 @@ MEANT: dict[str, tuple[str, Any]] = {
     "WEBHOOK_SECRET": ("s3cret", "s3cret"),
     "MODEL": ("Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-3B"),
     "HUB": ("modelscope", "modelscope"),
-    "DEVICE": ("cuda:1", "cuda:1"),
+    "DEVICE": ("cuda:0, cuda:1", ("cuda:0", "cuda:1")),
+    "QUANTIZATION": ("nf4", "nf4"),
+    "MODEL_SILENCE_SECONDS": ("90", 90.0),
+    "DECODERS": ("3", 3),
+    "CLIP_MEMORY_BYTES": ("134217728", 128 * 1024**2),
     "DTYPE": ("bfloat16", "bfloat16"),
     "FRAMES": ("24", 24),
     "WINDOW_SECONDS": ("30", 30.0),
@@ -116,6 +120,9 @@ def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("DEVICE", "cuda:0,,cuda:1"),
+        ("DEVICE", "the big one"),
+        ("QUANTIZATION", "4"),
         ("FRAMES", "many"),
         ("FRAMES", "0"),
         ("FRAMES", "2.5"),

@@ -20,7 +20,7 @@ from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import OPENING, OnProgress, Prediction, Progress
+from omni_timeline.pipeline.prediction import OPENING, OnProgress, Prediction, Priority, Progress
 
 FETCHING, WAITING = "fetching the video", "waiting for the model"
 BEFORE_THE_MODEL = (FETCHING, WAITING, OPENING)  # stages in which the model does not work on the task yet
@@ -48,8 +48,26 @@ class TaskPrediction:
 class Model(Protocol):
     """What the server needs of whatever predicts videos."""
 
-    description: str | None
-    loads: int
+    def start(self) -> None:
+        """Begin to load the model."""
+
+    @property
+    def description(self) -> str | None:
+        """The checkpoint and how it runs, in a line; None until it was loaded."""
+
+    @property
+    def loads(self) -> int:
+        """How often a model was loaded."""
+
+    @property
+    def doing(self) -> str:
+        """What it does while it loads, in words; "" when there is nothing to say."""
+
+    def lately(self) -> Mapping[str, float]:
+        """What was got done in the last minute, see `pipeline.statistics`."""
+
+    def silent_seconds(self) -> Mapping[str, float]:
+        """How long each device has given no sign of life while it works, in seconds."""
 
     @property
     def state(self) -> Literal["loading", "ready", "failed"]:
@@ -66,7 +84,14 @@ class Model(Protocol):
     def wait_for_version(self, seconds: float) -> str | None:
         """The version of the checkpoint; None when it is not known within so many seconds."""
 
-    def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
+    def predict(
+        self,
+        path: Path,
+        options: PredictOptions | None = None,
+        on_progress: OnProgress | None = None,
+        *,
+        priority: Priority = Priority.REQUEST,
+    ) -> Prediction:
         """The segments of one video."""
 
     def close(self) -> None:
@@ -81,7 +106,9 @@ class TaskPredictor:
         self._files = files
         self._cache = cache
 
-    def __call__(self, request: TaskRequest, on_progress: OnProgress) -> TaskPrediction:
+    def __call__(
+        self, request: TaskRequest, on_progress: OnProgress, priority: Priority = Priority.REQUEST
+    ) -> TaskPrediction:
         """The prediction of a task.
 
         Raises:
@@ -94,7 +121,7 @@ class TaskPredictor:
         try:
             with self._files.local(url, task_id=request.task) as path:
                 fetch_seconds = time.monotonic() - began
-                return self._predicted(_Video(path, video_name(url)), request, fetch_seconds, on_progress)
+                return self._predicted(_Video(path, video_name(url)), request, fetch_seconds, on_progress, priority)
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
         except ModelError as error:
@@ -103,7 +130,12 @@ class TaskPredictor:
             raise RetryableError(str(error)) from error
 
     def _predicted(
-        self, video: _Video, request: TaskRequest, fetch_seconds: float, on_progress: OnProgress
+        self,
+        video: _Video,
+        request: TaskRequest,
+        fetch_seconds: float,
+        on_progress: OnProgress,
+        priority: Priority,
     ) -> TaskPrediction:
         state = video.state()
         try:
@@ -115,7 +147,7 @@ class TaskPredictor:
             return TaskPrediction(_entry(kept, request), True, {"fetch": fetch_seconds}, {})
         on_progress(Progress(WAITING))
         try:
-            found = self._model.predict(video.path, request.options, on_progress)
+            found = self._model.predict(video.path, request.options, on_progress, priority=priority)
         except MediaError as error:  # it names the file; a person knows the video by another name
             video.require_unchanged(state)
             raise MediaError(str(error).replace(video.path.name, video.name)) from error

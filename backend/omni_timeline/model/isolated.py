@@ -51,15 +51,21 @@ State = Literal["loading", "ready", "failed"]
 
 
 def models_on(
-    devices: Sequence[str | None], load: Load, *, silence_seconds: float = SILENCE_SECONDS
+    devices: Sequence[str | None],
+    load: Load,
+    *,
+    silence_seconds: float = SILENCE_SECONDS,
+    is_patient: bool = False,
 ) -> list[IsolatedModel]:
     """A model for each device, of the checkpoint that `load` names; a device may be there twice.
 
-    The cores are shared out between them and the processes that decode.
+    The cores are shared out between them and the processes that decode. See `IsolatedModel` for the arguments.
     """
     threads = max(1, (os.cpu_count() or 1) // (len(devices) + 1))
     return [
-        IsolatedModel(replace(load, device=device), silence_seconds=silence_seconds, threads=threads)
+        IsolatedModel(
+            replace(load, device=device), silence_seconds=silence_seconds, threads=threads, is_patient=is_patient
+        )
         for device in devices
     ]
 

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
 
 from omni_timeline.errors import OmniTimelineError
@@ -37,14 +36,6 @@ WINDOW_SECONDS = 2.0  # s later due for each window that was decoded
 
 
 log = logging.getLogger(__name__)
-
-
-class Priority(Enum):
-    """How urgent a video is: the value is how many seconds after its submission it is due."""
-
-    INTERACTIVE = 0.0
-    REQUEST = 60.0
-    BACKGROUND = 600.0
 
 
 @dataclass(eq=False)

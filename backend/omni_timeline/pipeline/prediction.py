@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,6 +79,14 @@ class Progress:
 
     def __str__(self) -> str:
         return f"{self.stage} {self.done} of {self.total}" if self.total else self.stage
+
+
+class Priority(Enum):
+    """How urgent a video is: the value is how many seconds after its submission it is due."""
+
+    INTERACTIVE = 0.0
+    REQUEST = 60.0
+    BACKGROUND = 600.0
 
 
 OPENING, ANSWERING = "opening the video", "with the model"  # stages in which nothing is counted

@@ -18,18 +18,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
-from omni_timeline.errors import OmniTimelineError
+from omni_timeline.errors import OmniTimelineError, RetryableError
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.isolated import IsolatedModel, State
 from omni_timeline.pipeline.answering import Answering
-from omni_timeline.pipeline.backlog import Backlog, Job, Priority
+from omni_timeline.pipeline.backlog import Backlog, Job
 from omni_timeline.pipeline.decoding import Decoding
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction
+from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Priority
 from omni_timeline.pipeline.statistics import Statistics
 
 MEMORY_BYTES = 1024**3  # of decoded clips that wait for a model, or are in one
@@ -94,7 +94,7 @@ class Scheduler:
         self.close()
 
     @property
-    def version(self) -> str | None:
+    def checkpoint_version(self) -> str | None:
         """The checkpoint's version; known long before a model is loaded, None until then."""
         return next((model.version for model in self.models if model.version is not None), None)
 
@@ -108,6 +108,24 @@ class Scheduler:
     def description(self) -> str | None:
         """The checkpoint and how it runs, in a line; None until it was loaded."""
         return next((model.facts.description for model in self.models if model.facts is not None), None)
+
+    @property
+    def loads(self) -> int:
+        """How often a model was loaded, on all devices together."""
+        return sum(model.loads for model in self.models)
+
+    @property
+    def doing(self) -> str:
+        """What a model does while it loads, such as how far its download is; "" when there is nothing to say."""
+        return next((model.doing for model in self.models if model.doing), "")
+
+    def lately(self) -> dict[str, float]:
+        """What was got done in the last minute, see `Statistics.lately`."""
+        return self.statistics.lately()
+
+    def silent_seconds(self) -> dict[str, float]:
+        """How long each device's process has given no sign of life while it works, in seconds."""
+        return {model.load.device or "the device": model.silent_seconds for model in self.models}
 
     def wait(self) -> None:
         """Return when a model is there.
@@ -158,9 +176,13 @@ class Scheduler:
         """The segments of one video.
 
         Raises:
+            RetryableError: the scheduler was closed meanwhile.
             OmniTimelineError: the video cannot be read, the model cannot run on it, or there is no model.
         """
-        return self.submit(path, options, priority=priority, on_progress=on_progress).result()
+        try:
+            return self.submit(path, options, priority=priority, on_progress=on_progress).result()
+        except CancelledError as error:
+            raise RetryableError(f"{path.name} was not predicted: the work was stopped.") from error
 
     def predict_all(
         self, paths: Iterable[Path], options: PredictOptions | None = None, on_progress: OnProgress | None = None

@@ -27,9 +27,9 @@ from omni_timeline.service.auth import CHALLENGE, SECRET_HEADER, Guard
 from omni_timeline.service.bodies import PredictBody, SetupBody, WebhookBody, read_object
 from omni_timeline.service.openapi import description
 from omni_timeline.service.prometheus import CONTENT_TYPE
-from omni_timeline.service.server import Server, options_of, start_engine
+from omni_timeline.service.server import Server, scheduler_of
 from omni_timeline.service.settings import Settings
-from omni_timeline.service.status import clock, status
+from omni_timeline.service.status import clock, duration, status
 
 MAX_BODY_BYTES = 64 * 1024 * 1024  # thousands of tasks with their annotations
 MAX_REASON = 200  # characters of an error in the status line
@@ -44,19 +44,18 @@ PAGE_HEADERS = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, *, engine: Model | None = None) -> Flask:
+def create_app(settings: Settings | None = None, *, model: Model | None = None) -> Flask:
     """The WSGI application of a server that has been started.
 
     Args:
         settings: by default those in the environment.
-        engine: the model; by default one is started, and loads while the first requests are answered.
+        model: makes predictions; by default the one in the settings, which loads while the first requests are answered.
 
     Raises:
         RequestError: a setting is invalid.
     """
     settings = settings or Settings.from_env()
-    options_of(settings)  # an invalid one is refused before a process is started
-    server = Server(settings, engine or start_engine(settings))
+    server = Server(settings, model or scheduler_of(settings))
     server.start()
     return routes(server)
 
@@ -112,6 +111,7 @@ def _route_protocol(app: Flask, server: Server) -> None:
             "model_class": "OmniTimeline",
             "model_version": server.model.checkpoint_version,
             "state": server.model.state,
+            "silent_seconds": round(max(server.model.silent_seconds().values(), default=0.0), 1),
             "version": __version__,
         }
         if error:
@@ -143,7 +143,7 @@ def _route_views(app: Flask, server: Server) -> None:
 
     @app.get("/")
     def page() -> Response:
-        response = Response(render_template("status.html", clock=clock, **status(server)))
+        response = Response(render_template("status.html", clock=clock, duration=duration, **status(server)))
         response.headers.update(PAGE_HEADERS)
         return response
 

@@ -1,12 +1,13 @@
 r"""The queue: tasks that wait to be predicted, requests that wait for them, and the threads that do the work.
 
     tasks of one request      ---> a group \
-    tasks of another request  ---> a group  >---> groups take turns ---> workers ---> outbox
+    tasks of another request  ---> a group  >---> groups take turns ---> begun ---> outbox
     tasks pending from before ---> a group /
 
 Groups take turns, so that somebody who opens one task waits neither for another person's batch nor for what was pending
-at a restart. A task that several requests ask for is predicted once. A request is answered when all its tasks are done,
-or at its deadline; Label Studio gets by a push what the answer does not contain.
+at a restart. A project may have half of the room that the others leave, so that one with very long videos does not
+keep a newcomer waiting. A task that several requests ask for is predicted once. A request is answered when all its
+tasks are done, or at its deadline; Label Studio gets by a push what the answer does not contain.
 
 Knows turns and deadlines. Knows nothing of HTTP, of videos, of how a prediction is made or how it is delivered.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +26,7 @@ from typing import Any, Literal
 from omni_timeline.errors import BusyHostError, OmniTimelineError, RetryableError
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import BEFORE_THE_MODEL, TaskPrediction
-from omni_timeline.pipeline.prediction import OnProgress, Progress
+from omni_timeline.pipeline.prediction import OnProgress, Priority, Progress
 from omni_timeline.service.debts import Debt, Event
 from omni_timeline.service.delivery import Delivery
 from omni_timeline.service.history import History, TaskLine
@@ -33,7 +35,7 @@ from omni_timeline.service.pending import Item, Pending
 from omni_timeline.service.prometheus import Metrics
 from omni_timeline.service.turns import Turns
 
-WORKERS = 24  # tasks whose videos are fetched, decoded or with the model; what waits costs next to nothing
+MAX_BEGUN = 128  # tasks whose videos are fetched, decoded or with the model; each has a thread, which mostly waits
 MAX_JOBS = 50_000  # tasks that wait or are pending
 MAX_ATTEMPTS = 3  # to predict a task, if the process crashes each time
 IDLE_SECONDS = 0.5  # s between two checks for pending tasks when there are no requests
@@ -54,6 +56,7 @@ class Job:
         state: whether it waits for its turn, is being worked on, or is over, with or without a prediction.
         entry: the prediction, if there is one.
         until: the latest deadline of the requests that wait for it.
+        priority: how urgent it is.
         began: when the work on it began.
         stage: how far it is, in words.
         is_counted: whether the outbox has counted an attempt.
@@ -66,13 +69,14 @@ class Job:
     state: Literal["waiting", "running", "over"] = "waiting"
     entry: dict[str, Any] | None = None
     until: float = 0.0
+    priority: Priority = Priority.BACKGROUND
     began: float = 0.0
     stage: str = "begins"
     is_counted: bool = False
 
 
 class Jobs:
-    """The queue and its workers, which work from `start` to `stop`.
+    """The queue, and the work on what is in it, from `start` to `stop`.
 
     Args:
         predict: makes the prediction of a task; a RetryableError defers the task, any other error is final.
@@ -82,13 +86,13 @@ class Jobs:
         metrics: counts the outcomes.
         has_room: whether a video could be fetched from a host that was busy.
         max_waiting: how many requests may wait at a time; others are answered at once, and their predictions pushed.
-        workers: how many tasks are worked on at a time.
+        max_begun: how many tasks are worked on at a time.
         max_jobs: how many tasks may wait or be pending; more are refused.
     """
 
     def __init__(
         self,
-        predict: Callable[[TaskRequest, OnProgress], TaskPrediction],
+        predict: Callable[[TaskRequest, OnProgress, Priority], TaskPrediction],
         renew: Callable[[Pending], TaskRequest],
         delivery: Delivery | None,
         history: History,
@@ -96,7 +100,7 @@ class Jobs:
         *,
         max_waiting: int,
         has_room: Callable[[str], bool] = lambda host: True,
-        workers: int = WORKERS,
+        max_begun: int = MAX_BEGUN,
         max_jobs: int = MAX_JOBS,
     ) -> None:
         self._predict = predict
@@ -106,19 +110,21 @@ class Jobs:
         self._metrics = metrics
         self._admitted = threading.Semaphore(max_waiting)
         self._has_room = has_room
-        self._workers = workers
+        self._max_begun = max_begun
         self._max_jobs = max_jobs
         # A job and the outbox change together, under this lock: if a task fails while it is asked for again, either
         # both requests share the failure, or the task is pending and predicted again.
         self._change = threading.Condition()
         self._jobs: dict[object, Job] = {}  # that are not over, by item
-        self._turns = Turns[Job](lambda job: job.state == "waiting", self._next_pending)
+        self._begun = Counter[str]()  # by project
+        self._turns = Turns[Job](
+            lambda job: job.state == "waiting", lambda job: self._has_share(job.project), self._next_pending
+        )
         self._stopping = False
 
     def start(self) -> None:
-        """Start the workers."""
-        for number in range(self._workers):
-            threading.Thread(target=self._work, name=f"work-{number}", daemon=True).start()
+        """Begin with what is in the queue."""
+        threading.Thread(target=self._begin, name="begin", daemon=True).start()
 
     def stop(self) -> None:
         """Answer the requests that wait, and start no more work. What is pending stays in the journal."""
@@ -146,7 +152,8 @@ class Jobs:
         arrived = time.monotonic()
         may_wait = self._admitted.acquire(blocking=False)
         try:
-            jobs = self._take(requests, deliver, deadline if may_wait and deliver else arrived)
+            until = deadline if may_wait and deliver else arrived
+            jobs = self._take(requests, deliver, until, Priority.REQUEST)
             if may_wait:
                 with self._change:
                     self._change.wait_for(
@@ -169,15 +176,17 @@ class Jobs:
 
     def submit(self, requests: Iterable[TaskRequest]) -> None:
         """Predict these tasks when it is their turn, and push the predictions."""
-        self._take(list(requests), True, time.monotonic())
+        self._take(list(requests), True, time.monotonic(), Priority.BACKGROUND)
 
-    def _take(self, requests: Sequence[TaskRequest | None], deliver: bool, until: float) -> list[Job | None]:
+    def _take(
+        self, requests: Sequence[TaskRequest | None], deliver: bool, until: float, priority: Priority
+    ) -> list[Job | None]:
         """Queue tasks as a group. The job of each, new or already there; None for a refused task."""
         with self._change:
             fitting = self._fitting(requests)
             debts = self._debts(fitting, until) if deliver else {}
             jobs = [
-                None if request is None else self._job(request, debts.get(_item(request), Debt.OPEN), until)
+                None if request is None else self._job(request, debts.get(_item(request), Debt.OPEN), until, priority)
                 for request in fitting
             ]
             self._turns.add(job for job in jobs if job is not None)
@@ -203,7 +212,7 @@ class Jobs:
         debts = self._delivery.outbox.ask(named, time.monotonic(), until)
         return dict(zip(map(_item, named), debts, strict=True))
 
-    def _job(self, request: TaskRequest, debt: Debt, until: float) -> Job:
+    def _job(self, request: TaskRequest, debt: Debt, until: float, priority: Priority) -> Job:
         item = _item(request)
         job = self._jobs.get(item) if debt is Debt.OPEN else None
         if job is None:
@@ -213,28 +222,34 @@ class Jobs:
             else:
                 job.state = "over"  # the prediction is made
         job.until = max(job.until, until)
+        job.priority = min(job.priority, priority, key=lambda each: each.value)
         return job
 
     # --- work --------------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self._do(job)
-
-    def _next(self) -> Job | None:
-        """The job whose turn it is; waits for one. None when the server stops."""
+    def _begin(self) -> None:
+        """Begin with one job after the other, until the server stops."""
         with self._change:
             while not self._stopping:
-                self._turns.unpark(self._has_room)
-                if (job := self._turns.next()) is not None:
-                    job.state, job.began = "running", time.monotonic()
-                    return job
-                self._change.wait(IDLE_SECONDS)
-        return None
+                self._turns.unpark(lambda reason: self._has_room(reason[0]))
+                if (job := self._turns.next()) is None:
+                    self._change.wait(IDLE_SECONDS)
+                    continue
+                job.state, job.began = "running", time.monotonic()
+                self._begun[job.project] += 1
+                threading.Thread(target=self._do, args=(job,), name="work", daemon=True).start()
+
+    def _has_share(self, project: str) -> bool:
+        """Whether a project may begin with one more task: it leaves as much room as it takes."""
+        own = self._begun[project]
+        return 2 * own < self._max_begun - (self._begun.total() - own)
 
     def _next_pending(self) -> Job | None:
         """A job for a pending task that is not in memory: it was deferred, or pending before a restart."""
-        pending = None if self._delivery is None else self._delivery.outbox.take(time.monotonic())
+        if self._begun.total() >= self._max_begun:
+            return None
+        busy = [project for project in self._begun if not self._has_share(project)]
+        pending = None if self._delivery is None else self._delivery.outbox.take(time.monotonic(), busy)
         if pending is None or pending.item in self._jobs:
             return None
         job = Job(pending.item, str(pending.item.task), pending.project, partial(self._request_for, pending))
@@ -255,11 +270,13 @@ class Jobs:
             if job.item is not None and (version := request.version) != job.item.version:
                 self._end(job, lambda outbox, item: outbox.renew(item, version, time.monotonic()))
                 return
-            found = self._predict(request, partial(self._on_progress, job))
+            found = self._predict(request, partial(self._on_progress, job), job.priority)
         except BusyHostError as error:
             with self._change:
                 job.state = "waiting"
-                self._turns.park(job, error.host)
+                self._begun -= Counter([job.project])
+                self._turns.park(job, (error.host, job.project))
+                self._change.notify_all()
         except RetryableError as error:
             if not self._stopping:
                 log.warning("Task %s has no prediction yet; the status page says why", job.task)
@@ -280,6 +297,7 @@ class Jobs:
     def _end(self, job: Job, tell: Callable[[Outbox, Item], Any]) -> None:
         """End a job, and have the outbox record the outcome."""
         with self._change:
+            self._begun -= Counter([job.project])
             if self._stopping and job.entry is None:
                 return  # the model was stopped too, so this outcome says nothing about the task
             if self._delivery is not None and job.item is not None:
@@ -313,6 +331,14 @@ class Jobs:
             "owed": pending.get("owed", 0),
             "to_push": pending.get("to_push", 0),
         }
+
+    def waiting_by_project(self) -> dict[str, int]:
+        """How many tasks wait for their turn, or to be tried again, by project."""
+        with self._change:
+            waiting = Counter(job.project for job in self._jobs.values() if job.state == "waiting")
+        if self._delivery is not None:
+            waiting.update(self._delivery.outbox.waiting_by_project())
+        return dict(waiting)
 
     def running(self) -> list[TaskLine]:
         """The tasks that are being worked on."""

@@ -21,7 +21,7 @@ from typing import Any
 from label_studio_ml.model import LabelStudioMLBase
 
 from omni_timeline.service.bodies import PredictBody, SetupBody, project_number
-from omni_timeline.service.server import Server, start_engine
+from omni_timeline.service.server import Server, scheduler_of
 from omni_timeline.service.settings import Settings
 
 _starting = threading.Lock()
@@ -59,7 +59,7 @@ def server() -> Server:
 @lru_cache(maxsize=1)
 def _server() -> Server:
     settings = Settings.from_env()
-    started = Server(settings, start_engine(settings))
+    started = Server(settings, scheduler_of(settings))
     started.start()
     atexit.register(started.close)
     return started

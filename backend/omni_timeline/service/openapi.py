@@ -80,6 +80,7 @@ def _protocol() -> dict[str, Schema]:
         status={"enum": ["UP", "DOWN"]},
         state={"enum": ["loading", "ready", "failed"]},
         model_version={"type": ["string", "null"]},
+        silent_seconds={"type": "number", "description": "Since the last sign of life of a model that works."},
         error=TEXT,
     )
     setup = _object(["schema"], schema={**TEXT, "description": "The labeling config."})

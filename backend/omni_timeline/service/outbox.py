@@ -15,7 +15,7 @@ machine share, such as time.monotonic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from omni_timeline.label_studio.request import TaskRequest
@@ -84,15 +84,20 @@ class Outbox:
 
         return self._write(lambda rows: [reply(rows, item) for item in items]) if items else []
 
-    def take(self, now: float) -> Pending | None:
-        """The open prediction that is due first and not in the memory of this server, where it is from now on."""
+    def take(self, now: float, without: Collection[str] = frozenset()) -> Pending | None:
+        """The open prediction that is due first and not in the memory of this server, where it is from now on.
+
+        Args:
+            now: the time.
+            without: projects whose turn it is not.
+        """
 
         def act(rows: Rows) -> Pending | None:
-            due = rows.due([Debt.OPEN], now)
+            due = rows.due([Debt.OPEN], now, without)
             return None if due is None else rows.take(*due)
 
         # Usually there is none, and nothing has to be written.
-        return None if self._read(lambda rows: rows.due([Debt.OPEN], now)) is None else self._write(act)
+        return None if self._read(lambda rows: rows.due([Debt.OPEN], now, without)) is None else self._write(act)
 
     def begin_attempt(self, item: Item) -> None:
         """Count an attempt: the model starts to work on the task, and a crash from now on may be due to it."""
@@ -168,6 +173,10 @@ class Outbox:
     def size(self) -> int:
         """How many predictions are pending."""
         return self._read(lambda rows: rows.size())
+
+    def waiting_by_project(self) -> dict[str, int]:
+        """How many predictions are to be made that are in no server's memory, by project."""
+        return self._read(lambda rows: rows.waiting_by_project())
 
     def counts(self, now: float) -> dict[str, int]:
         """How many predictions of all servers are pending ("owed") and due to be pushed ("to_push").

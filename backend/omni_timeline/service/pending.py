@@ -152,18 +152,19 @@ class Rows:
         content, project, xml, data, attempts, sent, quiet, entry = row
         return Pending(Item(task, version, content), project, xml, data, attempts, sent, quiet, _object(entry))
 
-    def due(self, states: Iterable[Debt], now: float) -> tuple[int, str] | None:
+    def due(self, states: Iterable[Debt], now: float, without: Iterable[str] = frozenset()) -> tuple[int, str] | None:
         """Task and version of this server's prediction that is due first, among those in one of the states.
 
-        Predictions in the server's memory are left out.
+        Predictions in the server's memory are left out, and those of the projects `without`.
         """
+        left_out = json.dumps(sorted(without))
         rows = [
             row
             for state in states
             for row in self._connection.execute(
                 "SELECT due, task, version FROM pending WHERE server = ? AND state = ? AND queued = 0 AND due <= ? "
-                "ORDER BY due, rowid LIMIT 1",
-                (self._server, state, now),
+                "AND project NOT IN (SELECT value FROM json_each(?)) ORDER BY due, rowid LIMIT 1",
+                (self._server, state, now, left_out),
             )
         ]
         return min(rows)[1:] if rows else None
@@ -266,6 +267,14 @@ class Rows:
         """How many predictions are pending, of all servers."""
         count: int = self._connection.execute("SELECT count(*) FROM pending WHERE state != 'settled'").fetchone()[0]
         return count
+
+    def waiting_by_project(self) -> dict[str, int]:
+        """How many open predictions of all servers are in nobody's memory, by project."""
+        return dict(
+            self._connection.execute(
+                "SELECT project, count(*) FROM pending WHERE state = 'open' AND queued = 0 GROUP BY project"
+            )
+        )
 
     def counts(self, now: float) -> list[tuple[bool, bool, bool, int]]:
         """Numbers of pending predictions of all servers: (is open, is queued, is due, how many)."""

@@ -12,13 +12,19 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from omni_timeline.label_studio.tasks import TaskPrediction
+from omni_timeline.label_studio.tasks import Model, TaskPrediction
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 100.0)  # s; Label Studio waits 1, 3 and 100
 STAGE_BUCKETS = (0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0, 1200.0)
 
 STATES = ("loading", "ready", "failed")
+LATELY = {
+    "videos_a_minute": "Videos predicted a minute",
+    "windows_in_a_batch": "Windows that a model was asked about at a time",
+    "decoding": "Processes that decoded at a time, on average",
+    "generating": "Models that answered at a time, on average",
+}
 
 
 class Metrics:
@@ -74,15 +80,14 @@ class Metrics:
         for reason, count in found.lines.items():
             self.lines.labels(reason).inc(count)
 
-    def watch(self, state: Callable[[], str], loads: Callable[[], int], queue: Callable[[], dict[str, int]]) -> None:
+    def watch(self, model: Model, queue: Callable[[], dict[str, int]]) -> None:
         """Add what is not counted but looked up whenever somebody reads the metrics.
 
         Args:
-            state: the state of the model, one of `STATES`.
-            loads: how often a model was loaded.
+            model: makes predictions.
             queue: the number of tasks in each place.
         """
-        self._registry.register(_Gauges(state, loads, queue))
+        self._registry.register(_Gauges(model, queue))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -92,18 +97,27 @@ class Metrics:
 class _Gauges(Collector):
     """The metrics that are looked up."""
 
-    def __init__(self, state: Callable[[], str], loads: Callable[[], int], queue: Callable[[], dict[str, int]]) -> None:
-        self._state = state
-        self._loads = loads
+    def __init__(self, model: Model, queue: Callable[[], dict[str, int]]) -> None:
+        self._model = model
         self._queue = queue
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        now = self._state()
+        model = self._model
         state = GaugeMetricFamily("omni_timeline_model_state", "1 for the state the model is in.", labels=["state"])
         for name in STATES:
-            state.add_metric([name], float(name == now))
+            state.add_metric([name], float(name == model.state))
         yield state
-        yield GaugeMetricFamily("omni_timeline_model_loads", "How often a model was loaded.", value=self._loads())
+        yield GaugeMetricFamily("omni_timeline_model_loads", "How often a model was loaded.", value=model.loads)
+        silent = GaugeMetricFamily(
+            "omni_timeline_model_silent_seconds", "Seconds without a sign of life of a model that works.",
+            labels=["device"],
+        )  # fmt: skip
+        for device, seconds in model.silent_seconds().items():
+            silent.add_metric([device], seconds)
+        yield silent
+        lately = model.lately()
+        for name, about in LATELY.items():
+            yield GaugeMetricFamily(f"omni_timeline_{name}", f"{about}, in the last minute.", value=lately[name])
         queue = GaugeMetricFamily("omni_timeline_queue_tasks", "Tasks by where they are.", labels=["place"])
         for place, count in self._queue().items():
             queue.add_metric([place], count)

@@ -1,6 +1,6 @@
 """The parts of one server, wired: what Label Studio asks, without the HTTP that it asks by.
 
-    model       makes predictions, in a process of its own
+    model       makes predictions, in processes of their own
     projects    labeling config -> options and model version
     jobs        tasks wait for their turn and are predicted
     outbox      what Label Studio is to get, in the journal
@@ -27,12 +27,14 @@ from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Model, TaskPredictor
 from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.model.isolated import models_on
 from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.service.bodies import PredictBody, SetupBody
 from omni_timeline.service.delivery import Delivery
-from omni_timeline.service.engine import Engine, Load
 from omni_timeline.service.history import History
 from omni_timeline.service.jobs import Jobs
 from omni_timeline.service.journal import Journal
@@ -50,9 +52,9 @@ VERSION_SECONDS = 0.05  # s that /setup waits for the checkpoint's version; Labe
 log = logging.getLogger(__name__)
 
 
-def load_of(settings: Settings) -> Load:
-    """Which checkpoint the engine loads, where it runs, and how much one video may ask of this machine."""
-    limits = DecodeLimits(
+def limits_of(settings: Settings) -> DecodeLimits:
+    """How much one video may ask of this machine."""
+    return DecodeLimits(
         file_bytes=settings.max_video_bytes,
         pixels=settings.max_video_pixels,
         frames=settings.max_video_frames,
@@ -61,7 +63,6 @@ def load_of(settings: Settings) -> Load:
         seconds=settings.decode_seconds,
         memory_bytes=settings.decode_memory_bytes,
     )
-    return Load(settings.model, settings.hub, settings.device, settings.dtype, limits)
 
 
 def options_of(settings: Settings) -> PredictOptions:
@@ -82,9 +83,18 @@ def options_of(settings: Settings) -> PredictOptions:
     )
 
 
-def start_engine(settings: Settings) -> Engine:
-    """The model that `settings` describe; it begins to load in a process of its own."""
-    return Engine(load_of(settings))
+def scheduler_of(settings: Settings) -> Scheduler:
+    """What makes predictions: the model that `settings` describe, on each of its devices."""
+    load = Load(settings.model, settings.hub, dtype=settings.dtype, quantization=settings.quantization)
+    models = models_on(
+        settings.device or (None,), load, silence_seconds=settings.model_silence_seconds, is_patient=True
+    )
+    return Scheduler(
+        models,
+        limits=limits_of(settings),
+        decoders=settings.decoders,
+        memory_bytes=settings.clip_memory_bytes,
+    )
 
 
 class Server:
@@ -109,7 +119,7 @@ class Server:
         folder = settings.cache_dir.expanduser()
         self.cache = PredictionCache(folder / "predictions", settings.prediction_cache_bytes)
         self.journal = Journal(folder / "journal.sqlite")
-        files = VideoFiles(
+        self.files = VideoFiles(
             settings.label_studio_url,
             settings.label_studio_api_key,
             folder / "videos",
@@ -128,13 +138,13 @@ class Server:
         self.outbox = Outbox(self.journal)
         self.delivery = Delivery(self.outbox, api, self.history, self.metrics, self._renewed) if api else None
         self.jobs = Jobs(
-            TaskPredictor(model, files, self.cache),
+            TaskPredictor(model, self.files, self.cache),
             self._renewed,
             self.delivery,
             self.history,
             self.metrics,
             max_waiting=PREDICTING_THREADS,
-            has_room=files.slots.has_room,
+            has_room=self.files.slots.has_room,
         )
         self.webhooks = Webhooks(
             self.projects,
@@ -144,11 +154,12 @@ class Server:
             self.metrics,
             version_seconds=settings.predict_deadline_seconds,
         )
-        self.metrics.watch(lambda: model.state, lambda: model.loads, self.jobs.counts)
+        self.metrics.watch(model, self.jobs.counts)
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Start the threads that do what requests do not wait for."""
+        """Begin to load the model, and start the threads that do what requests do not wait for."""
+        self.model.start()
         self.jobs.start()
         if self.delivery is not None:
             self.delivery.start()

@@ -18,6 +18,7 @@ T = TypeVar("T")
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 UNITS = {"PiB": 1024**5, "GiB": 1024**3, "MiB": 1024**2}
 
+_DEVICE = re.compile(r"[a-z]+(:\d{1,3})?")
 _HOST = re.compile(r"((\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])\.?(:\d{1,5})?")
 
 
@@ -62,6 +63,11 @@ hosts = Kind(
     "ALLOW_PUBLIC_VIDEO_HOSTS=1",
     lambda written: tuple(entry.strip() for entry in written.split(",") if entry.strip()),
     lambda entries: all(_HOST.fullmatch(entry) for entry in entries),
+)
+devices = Kind(
+    "devices such as cpu, cuda or cuda:0,cuda:1",
+    lambda written: tuple(entry.strip() for entry in written.split(",")),
+    lambda entries: all(_DEVICE.fullmatch(entry) for entry in entries),
 )
 log_level = Kind("DEBUG, INFO, WARNING or ERROR", str.upper, lambda value: value in logging.getLevelNamesMapping())
 

@@ -20,12 +20,15 @@ from typing import Any, TypeVar, cast
 from omni_timeline.errors import RequestError
 from omni_timeline.label_studio.project_settings import MAX_FRAMES
 from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.model.isolated import SILENCE_SECONDS
+from omni_timeline.model.wire import QUANTIZATIONS
 from omni_timeline.pipeline.options import (
     DEFAULT_FRAMES,
     DEFAULT_MAX_NEW_TOKENS,
     DEFAULT_WINDOW_SECONDS,
     MIN_WINDOW_SECONDS,
 )
+from omni_timeline.pipeline.scheduler import MEMORY_BYTES
 from omni_timeline.service import setting_kinds as kinds
 from omni_timeline.service.setting_kinds import Kind
 
@@ -161,12 +164,31 @@ class Settings:
         section="The model",
     )
     hub: str = setting(HUBS[0], kinds.choice(*HUBS), "The hub on which names of checkpoints are looked up.")
-    device: str | None = setting(
-        None, kinds.text, "Where the model runs: `cpu`, `cuda`, `cuda:1`.",
+    device: tuple[str, ...] | None = setting(
+        None, kinds.devices,
+        "Where the model runs: `cpu`, `cuda`, `cuda:1`. Several devices share the work, each with the model in a "
+        "process of its own: `cuda:0,cuda:1`.",
         default_words="the GPU if there is one",
+    )
+    quantization: str | None = setting(
+        None, kinds.choice(*QUANTIZATIONS),
+        "Loads the weights in fewer bits, for GPUs of 8 to 16 GB, see [Smaller cards](#smaller-cards).",
     )
     dtype: str | None = setting(
         None, kinds.choice(*DTYPES), "The precision of the model's weights.", default_words="what suits the device"
+    )
+    model_silence_seconds: float = setting(
+        SILENCE_SECONDS, kinds.number(5, DAY),
+        "A process of the model that gives no sign of life for so long, in seconds, while it loads or works, is ended "
+        "and replaced.",
+    )
+    decoders: int | None = setting(
+        None, kinds.whole(1, 64), "How many videos are decoded at a time, each in a process of its own.",
+        default_words="one for each core, at most 8",
+    )
+    clip_memory_bytes: int = setting(
+        MEMORY_BYTES, kinds.byte_count(64 * MIB, PIB),
+        "How much memory the decoded frames and sound may take that wait for the model.",
     )
 
     frames: int = setting(

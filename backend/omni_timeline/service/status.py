@@ -6,6 +6,7 @@ Knows what people want to see. Knows nothing of Flask: templates/status.html is 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from omni_timeline import __version__
@@ -16,12 +17,15 @@ from omni_timeline.service.settings import Settings
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 MAX_PROMPT = 2000  # characters; a config may have as many labels and words as it likes
 MAX_LABELS = 100
+MAX_PROJECTS = 50  # in the queue's table
+SILENCE_SHOWN = 60.0  # s without a sign of life that are worth a word
 
 
 def status(server: Server) -> dict[str, Any]:
     """All that the page shows, as plain values for JSON."""
     model, settings, jobs, history = server.model, server.settings, server.jobs, server.history
-    troubles = (server.delivery and server.delivery.trouble, server.journal.trouble, server.cache.trouble)
+    troubles = [server.delivery and server.delivery.trouble, server.journal.trouble, server.cache.trouble]
+    troubles += [*silences(server), *(host.sentence for host in server.files.slots.silent())]
     return {
         "version": __version__,
         "state": model.state,
@@ -29,15 +33,50 @@ def status(server: Server) -> dict[str, Any]:
         "model": settings.model,
         "checkpoint": model.checkpoint_version,
         "device": model.description,
+        "doing": model.doing,
         "label_studio_url": settings.label_studio_url,
         "up_seconds": round(time.time() - server.started),
         "notes": [trouble for trouble in troubles if trouble] + advice(settings),
         "counts": jobs.counts(),
+        "lately": {name: round(value, 2) for name, value in model.lately().items()},
+        "queue": queue(jobs.waiting_by_project(), model.lately()["videos_a_minute"]),
         "running": [vars(each) for each in jobs.running()],
         "predictions": [vars(each) for each in history.predictions()],
         "failures": [vars(each) for each in history.failures()],
         "projects": [_project(each) for each in server.projects.recent()],
     }
+
+
+def silences(server: Server) -> list[str]:
+    """A sentence for each device whose process seems to hang."""
+    limit = server.settings.model_silence_seconds
+    return [
+        f"The model on {device} has given no sign of life for {seconds:.0f} s. After {limit:.0f} s "
+        "(MODEL_SILENCE_SECONDS) its process is replaced, and what it worked on is tried again."
+        for device, seconds in server.model.silent_seconds().items()
+        if seconds > min(SILENCE_SHOWN, limit / 2)
+    ]
+
+
+def queue(waiting: Mapping[str, int], videos_a_minute: float) -> list[dict[str, Any]]:
+    """How many tasks of each project wait, and for how many seconds at the present rate; None where there is no rate.
+
+    Projects take turns, so a project waits for as many tasks of each other one as it has itself.
+    """
+    rows = []
+    for project, count in sorted(waiting.items(), key=lambda item: item[1])[:MAX_PROJECTS]:
+        before = sum(min(count, other) for other in waiting.values())
+        seconds = round(60 * before / videos_a_minute) if videos_a_minute else None
+        rows.append({"project": project, "waiting": count, "seconds_left": seconds})
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """A duration as the page shows it: "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def advice(settings: Settings) -> list[str]:

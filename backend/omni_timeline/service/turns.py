@@ -17,25 +17,27 @@ class Turns(Generic[T]):
 
     Args:
         waits: whether an element still waits for its turn; others are skipped.
+        fits: whether an element may have its turn now; else its group is passed over.
         others: takes the next element of one more group that is kept elsewhere; None if it has none at present.
     """
 
-    def __init__(self, waits: Callable[[T], bool], others: Callable[[], T | None]) -> None:
+    def __init__(self, waits: Callable[[T], bool], fits: Callable[[T], bool], others: Callable[[], T | None]) -> None:
         self._waits = waits
+        self._fits = fits
         self._others = others
         self._groups: deque[deque[T] | None] = deque([None])  # None is the group that is kept elsewhere
-        self._parked: dict[str, deque[T]] = {}
+        self._parked: dict[tuple[str, str], deque[T]] = {}
 
     def add(self, group: Iterable[T]) -> None:
         """Add a group, last in the round."""
         if waiting := deque(each for each in group if self._waits(each)):
             self._groups.append(waiting)
 
-    def park(self, element: T, reason: str) -> None:
+    def park(self, element: T, reason: tuple[str, str]) -> None:
         """Put an element aside until `unpark` finds that the reason has gone."""
         self._parked.setdefault(reason, deque()).append(element)
 
-    def unpark(self, has_gone: Callable[[str], bool]) -> None:
+    def unpark(self, has_gone: Callable[[tuple[str, str]], bool]) -> None:
         """Put what was put aside for reasons that have gone back, as a group for each reason."""
         for reason in [reason for reason in self._parked if has_gone(reason)]:
             self.add(self._parked.pop(reason))
@@ -52,7 +54,6 @@ class Turns(Generic[T]):
         return None
 
     def _first(self, group: deque[T]) -> T | None:
-        while group:
-            if self._waits(each := group.popleft()):
-                return each
-        return None
+        while group and not self._waits(group[0]):
+            group.popleft()
+        return group.popleft() if group and self._fits(group[0]) else None
