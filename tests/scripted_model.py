@@ -30,6 +30,7 @@ class ScriptedModel:
 
     answers: dict[str, tuple[Segment, ...] | Exception] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    text: str = ""
     seconds: float = 0.0
     state: Literal["loading", "ready", "failed"] = "ready"
     error: OmniTimelineError | None = None
@@ -92,7 +93,7 @@ class ScriptedModel:
             raise answer
         assert self.checkpoint_version is not None
         return Prediction(
-            path, 30.0, answer, options.version(self.checkpoint_version), "", self.warnings, {"mended": 1}
+            path, 30.0, answer, options.version(self.checkpoint_version), self.text, self.warnings, {"mended": 1}
         )
 
     def close(self) -> None:

@@ -56,6 +56,12 @@ class DeliveryError(OmniTimelineError):
         self.retry_after = retry_after
 
 
+class BusyError(OmniTimelineError):
+    """Too much is asked at a time."""
+
+    status = 503
+
+
 class BusyHostError(RetryableError):
     """As many videos are fetched from a host as may be; this one waits for its turn.
 

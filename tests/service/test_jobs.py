@@ -246,16 +246,6 @@ def test_of_two_requests_at_a_time_one_delivers(server: Server, predicting: Pred
     assert predicting.asked == [1]
 
 
-def test_an_interactive_request_is_answered_and_nothing_is_pending(server: Server, predicting: Predicting):
-    predicting.gate.clear()
-    assert server.jobs.ask([task(1)], soon(0.05), deliver=False) == [None]
-    predicting.gate.set()
-    assert becomes(lambda: sum(server.jobs.counts().values()) == 0)
-    for _ in range(2):
-        assert server.jobs.ask([task(1)], soon(PATIENCE), deliver=False) == [entry()]
-    assert server.owed == 0
-
-
 def test_a_task_that_has_changed_is_delivered_as_it_is_now(server: Server, studio: Studio, predicting: Predicting):
     predicting.gate.clear()
     server.jobs.ask([task(1, fps=25)], soon(0.05))
@@ -575,26 +565,6 @@ def test_of_two_servers_the_one_that_lives_takes_over(
     assert becomes(lambda: second.jobs.counts()["to_push"] == 3)
     second.push()
     assert studio.stored == {1: [VERSION], 2: [VERSION], 3: [VERSION]}
-
-
-def test_one_that_is_asked_for_by_an_interactive_request_and_is_pending_is_made_once(
-    start: Callable[..., Server], predicting: Predicting
-):
-    first = start(max_begun=0)
-    first.jobs.submit([task(1)])
-    kill(first)
-    second = start(max_begun=0)
-    answers: list[Any] = []
-    waiting = threading.Thread(
-        target=lambda: answers.extend(second.jobs.ask([task(1)], soon(3 * PATIENCE), deliver=False))
-    )
-    waiting.start()
-    assert becomes(lambda: second.jobs.counts()["waiting"] == 2)  # the request's, and the pending one
-    second.jobs._max_begun = 1
-    waiting.join()
-    assert answers == [entry()]
-    assert predicting.asked == [1]
-    assert becomes(lambda: second.jobs.counts() == {"waiting": 0, "running": 0, "put_off": 0, "owed": 1, "to_push": 1})
 
 
 # --- a journal that is locked ----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.prediction import Priority
 from omni_timeline.segments import Segment
 from omni_timeline.service import outbox
 from omni_timeline.service.gunicorn import THREADS
@@ -55,15 +56,61 @@ def test_the_recorded_predict_requests_get_one_prediction_for_each_task(name: st
         assert events["id"] == description["id"]
 
 
-def test_the_interactive_request_gets_a_dict_in_first_place_even_without_a_prediction(
-    client: FlaskClient, model: ScriptedModel
-):
-    """Label Studio takes results[0] as it is; a list there breaks its page."""
+# --- questions in the labeling page ----------------------------------------------------------------------------------
+def ask_about(client: FlaskClient, words: str, video: str = VIDEO) -> Any:
+    """The answer to a text that somebody entered for the recorded region: frames 6 to 16, "Speech"."""
     request = recorded("predict_request_interactive_from_ui")
-    [prediction] = client.post("/predict", json=request).json["results"]
-    assert len(prediction["result"]) == 2
-    request["tasks"][0]["data"]["video"] = local("missing")
-    assert client.post("/predict", json=request).json == {"results": [{}]}
+    request["params"]["context"]["result"][1]["value"]["text"] = [words]
+    request["tasks"][0]["data"]["video"] = video
+    return client.post("/predict", json=request)
+
+
+def test_a_request_without_a_question_is_answered_with_nothing(client: FlaskClient, model: ScriptedModel):
+    """Label Studio takes results[0] as it is, at once; and a list there breaks its page."""
+    assert ask_about(client, "typed by human").json == {"results": [{}]}
+    assert model.asked == []
+
+
+def test_a_question_mark_moves_the_region_to_where_the_event_is(client: FlaskClient, model: ScriptedModel):
+    model.answers["test_30.mp4"] = (
+        Segment(0.3, 1.2, "Speech", "a man greets", 0.9),
+        Segment(0.1, 5.0, "Action", "he waves", 0.8),
+        Segment(3.0, 5.0, "Speech", "he goes on", 0.8),
+    )
+    [answer] = ask_about(client, "?").json["results"]
+    events, description = answer["result"]
+    assert events["id"] == description["id"] == "n7fSzR1iB-"
+    assert events["value"] == {"ranges": [{"start": 10, "end": 36}], "timelinelabels": ["Speech"]}
+    assert description["value"]["text"] == ["a man greets"]
+    [options] = model.options_seen
+    assert options.stretch == (0.0, pytest.approx(16 / 30 + 3.0, abs=0.04))
+    assert model.priorities == [Priority.INTERACTIVE]
+    assert client.get("/status.json").json["counts"]["owed"] == 0
+
+
+def test_a_question_in_words_is_answered_in_the_text_and_the_region_stays(client: FlaskClient, model: ScriptedModel):
+    model.text = " A man\n greets. "
+    [answer] = ask_about(client, "? who speaks?").json["results"]
+    events, description = answer["result"]
+    assert events["value"] == {"ranges": [{"start": 6, "end": 16}], "timelinelabels": ["Speech"]}
+    assert description["value"]["text"] == ["A man greets."]
+    [options] = model.options_seen
+    assert options.question == "who speaks"
+    assert "who speaks" in options.words.user
+
+
+def test_a_question_without_an_answer_says_why(client: FlaskClient):
+    answer = ask_about(client, "?", local("missing"))
+    assert answer.status_code == 502
+    assert "set LABEL_STUDIO_URL" in answer.json["error"] == failures(client)["20"]
+
+
+def test_a_question_about_nothing_leaves_the_region_where_it_is(client: FlaskClient, model: ScriptedModel):
+    model.answers["test_30.mp4"] = ()
+    [answer] = ask_about(client, "?").json["results"]
+    events, description = answer["result"]
+    assert events["value"] == {"ranges": [{"start": 6, "end": 16}], "timelinelabels": ["Speech"]}
+    assert description["value"]["text"] == ["Nothing was found here."]
 
 
 def test_predictions_pass_the_sdks_own_validation(client: FlaskClient):

@@ -17,7 +17,7 @@ from omni_timeline.errors import LabelConfigError, RequestError
 from omni_timeline.label_studio.controls import CONTROLS, Control, Media
 from omni_timeline.label_studio.labels import Label, Vocabulary, label_key
 from omni_timeline.label_studio.project_settings import ProjectSettings
-from omni_timeline.label_studio.results import check_prediction, read_segments, regions
+from omni_timeline.label_studio.results import Region, check_prediction, read_segments, regions
 from omni_timeline.label_studio.tags import Tag, read_tags
 from omni_timeline.label_studio.values import look_up, shortened
 from omni_timeline.pipeline.options import GENERIC_LABELS, PredictOptions
@@ -160,6 +160,27 @@ class LabelConfig:
         score = {"score": sum(scores) / len(scores)} if scores else {}
         result = self.to_result(segments, duration=duration, task_data=task_data)
         prediction = {"model_version": model_version, "result": result, **score}
+        self.check(prediction, duration=duration, task_data=task_data)
+        return prediction
+
+    def prediction_of(
+        self,
+        region: str,
+        segment: Segment,
+        *,
+        duration: float,
+        task_data: Mapping[str, Any],
+        model_version: str,
+    ) -> dict[str, Any]:
+        """A prediction, checked, of the one region that has this id.
+
+        Raises:
+            OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+        """
+        control = self._owners[segment.label]
+        span = control.span(segment, duration, task_data)
+        result = Region(region, control, span, segment.label, segment.text, segment.score).results
+        prediction = {"model_version": model_version, "result": result}
         self.check(prediction, duration=duration, task_data=task_data)
         return prediction
 

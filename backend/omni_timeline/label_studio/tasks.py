@@ -115,13 +115,29 @@ class TaskPredictor:
             RetryableError: it cannot be predicted now, but maybe later.
             OmniTimelineError: why it cannot be predicted.
         """
+        found, kept, seconds = self.look(request, on_progress, priority)
+        if kept:
+            return TaskPrediction(_entry(found, request), True, seconds, {})
+        return TaskPrediction(_entry(found, request), False, {**seconds, **found.seconds}, found.lines)
+
+    def look(
+        self, request: TaskRequest, on_progress: OnProgress, priority: Priority
+    ) -> tuple[Prediction, bool, dict[str, float]]:
+        """What is found in a task's video, whether that was known before, and how long fetching the video took.
+
+        Raises:
+            RetryableError: it cannot be predicted now, but maybe later.
+            OmniTimelineError: why it cannot be predicted.
+        """
         url = request.config.video_url(request.data)
         on_progress(Progress(FETCHING))
         began = time.monotonic()
         try:
             with self._files.local(url, task_id=request.task) as path:
                 fetch_seconds = time.monotonic() - began
-                return self._predicted(_Video(path, video_name(url)), request, fetch_seconds, on_progress, priority)
+                video = _Video(path, video_name(url))
+                found, kept = self._predicted(video, request, on_progress, priority)
+                return found, kept, {"fetch": fetch_seconds}
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
         except ModelError as error:
@@ -130,13 +146,9 @@ class TaskPredictor:
             raise RetryableError(str(error)) from error
 
     def _predicted(
-        self,
-        video: _Video,
-        request: TaskRequest,
-        fetch_seconds: float,
-        on_progress: OnProgress,
-        priority: Priority,
-    ) -> TaskPrediction:
+        self, video: _Video, request: TaskRequest, on_progress: OnProgress, priority: Priority
+    ) -> tuple[Prediction, bool]:
+        """What is found in a video, and whether that was known before."""
         state = video.state()
         try:
             digest = self._cache.digest(video.path)
@@ -144,7 +156,7 @@ class TaskPredictor:
             raise video.unreadable(error) from error
         kept = self._cache.get(digest, request.version, video.path)
         if kept is not None:
-            return TaskPrediction(_entry(kept, request), True, {"fetch": fetch_seconds}, {})
+            return kept, True
         on_progress(Progress(WAITING))
         try:
             found = self._model.predict(video.path, request.options, on_progress, priority=priority)
@@ -156,7 +168,7 @@ class TaskPredictor:
             self._cache.put(digest, found)
         if found.model_version != request.version:
             raise RetryableError("The checkpoint was changed meanwhile; the task is predicted with the new one.")
-        return TaskPrediction(_entry(found, request), False, {"fetch": fetch_seconds, **found.seconds}, found.lines)
+        return found, False
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class IsolatedModel:
         with self._change:
             if self._thread is not None or self._closed:
                 return
+        self._look_for_local_version()
+        with self._change:
             self._thread = threading.Thread(target=self._keep_running, name="model", daemon=True)
         self._thread.start()
 
@@ -237,7 +239,6 @@ class IsolatedModel:
         return ModelLostError(f"The model's process is of no more use: {why}.")
 
     def _keep_running(self) -> None:
-        self._look_for_local_version()
         failures = 0
         while not self._closed:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.options import MIN_WINDOW_SECONDS, PredictOptions
 from omni_timeline.pipeline.reading import Reading
 from omni_timeline.pipeline.refine import refine_edges, refinement_windows
 from omni_timeline.pipeline.windows import Window, WindowedSegment, merge_windows, split_windows
@@ -31,6 +31,12 @@ class Round:
 
 def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequence[Reading], tuple[Segment, ...]]:
     """The rounds of a video of `duration` seconds; takes a reading for each window, returns the segments, sorted."""
+    if options.stretch is not None:
+        start, end = options.stretch
+        [reading] = yield Round(
+            "looking", (Window(max(0.0, min(start, duration - MIN_WINDOW_SECONDS)), min(end, duration)),)
+        )
+        return reading.segments
     windows = tuple(split_windows(duration, options.window_seconds))
     readings = yield Round("windows", windows)
     segments = merge_windows(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from omni_timeline.errors import RequestError
@@ -24,6 +24,7 @@ DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
 MIN_WINDOW_SECONDS = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
+QUESTION = "{}\nAnswer in one short sentence about what can be seen and heard in this clip."
 GENERIC_LABELS = ("event", "other", "unknown")  # a label of such a name says nothing: the words are in the text
 
 
@@ -48,6 +49,8 @@ class PredictOptions:
             but what it says is stretched to the true duration; that cannot be done to a sound track, so clips with
             sound are refused. The last two are there for comparison, see docs/remap.md.
         max_new_tokens: where the answer about one window is cut off.
+        stretch: start and end, in seconds, of the only part that is looked at, in one window; None for the whole video.
+        question: what is asked in place of the prompt; the answer is free text, and there are no segments.
 
     Raises:
         RequestError: a setting that cannot be.
@@ -65,6 +68,8 @@ class PredictOptions:
     max_pixels: int | None = None
     remap: Remap = "real"
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    stretch: tuple[float, float] | None = None
+    question: str = ""
 
     def __post_init__(self) -> None:
         for name in ("frames", "max_new_tokens"):
@@ -75,6 +80,8 @@ class PredictOptions:
                 f"window_seconds must be at least {MIN_WINDOW_SECONDS:g}, or none to look at the whole video at once; "
                 f"got {self.window_seconds:g}."
             )
+        if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] < math.inf:
+            raise RequestError(f"stretch must have 0 <= start < end, got {self.stretch}.")
         if not 0 <= self.score_threshold <= 1:
             raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
         if self.remap not in get_args(Remap):
@@ -89,6 +96,8 @@ class PredictOptions:
     @property
     def words(self) -> Prompt:
         """All that is said to the model beside the clip."""
+        if self.question:
+            return replace(self.prompt, user=QUESTION.format(self.question))
         if not self.closed_labels:
             return self.prompt
         return with_labels(self.closed_labels, dict(self.hints), self.prompt)

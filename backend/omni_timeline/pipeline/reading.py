@@ -47,13 +47,15 @@ def row_for(clip: Clip, options: PredictOptions, clock: Clock) -> Row:
         clip=clip,
         prompt=options.words,
         second_per_grid=clock.second_per_grid(clip),
-        grammar=grammar_for(clip, options, clock).text if options.constrained else None,
+        grammar=grammar_for(clip, options, clock).text if options.constrained and not options.question else None,
         max_new_tokens=options.max_new_tokens,
     )
 
 
 def read_answer(answer: Answer, clip: Clip, options: PredictOptions, clock: Clock) -> Reading:
     """The answer to what `options` ask about a clip."""
+    if options.question:
+        return Reading((), answer.text, clip.warnings, Counter())
     if options.constrained:
         parsed = grammar_for(clip, options, clock).read(answer.text)
     else:

@@ -45,12 +45,14 @@ class PredictBody:
         xml: the labeling config.
         project: the project's id, or "".
         interactive: whether somebody waits for the answer in the labeling page, which is the only place it goes to.
+        regions: the regions in that page; anything may be among them.
     """
 
     tasks: list[Any]
     xml: str
     project: str
     interactive: bool = False
+    regions: Any = None
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> PredictBody:
@@ -62,8 +64,10 @@ class PredictBody:
         tasks, params = body.get("tasks"), body.get("params")
         if not isinstance(tasks, list):
             raise RequestError('The request needs "tasks", a list.')
-        interactive = isinstance(params, dict) and bool(params.get("context"))
-        return cls(tasks, _labeling_config(body, "label_config"), project_number(body.get("project")), interactive)
+        context = params.get("context") if isinstance(params, dict) else None
+        regions = context.get("result") if isinstance(context, dict) else None
+        xml, project = _labeling_config(body, "label_config"), project_number(body.get("project"))
+        return cls(tasks, xml, project, bool(context), regions)
 
 
 @dataclass(frozen=True)

@@ -139,21 +139,17 @@ class Jobs:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(
-        self, requests: Sequence[TaskRequest | None], deadline: float, *, deliver: bool = True
-    ) -> list[dict[str, Any] | None]:
+    def ask(self, requests: Sequence[TaskRequest | None], deadline: float) -> list[dict[str, Any] | None]:
         """One entry for each task, in order: its prediction, or None where there is none yet or never.
 
         Args:
             requests: None for what is no task.
             deadline: when to answer at the latest, on time.monotonic's clock.
-            deliver: whether Label Studio is to get predictions that are not ready by then.
         """
         arrived = time.monotonic()
         may_wait = self._admitted.acquire(blocking=False)
         try:
-            until = deadline if may_wait and deliver else arrived
-            jobs = self._take(requests, deliver, until, Priority.REQUEST)
+            jobs = self._take(requests, deadline if may_wait else arrived, Priority.REQUEST)
             if may_wait:
                 with self._change:
                     self._change.wait_for(
@@ -165,7 +161,7 @@ class Jobs:
         finally:
             if may_wait:
                 self._admitted.release()
-        if self._delivery is None or not deliver:
+        if self._delivery is None:
             return [None if job is None else job.entry for job in jobs]
         items = [None if job is None else job.item for job in jobs]
         entries = self._delivery.answer(items, arrived, deadline)
@@ -176,15 +172,13 @@ class Jobs:
 
     def submit(self, requests: Iterable[TaskRequest]) -> None:
         """Predict these tasks when it is their turn, and push the predictions."""
-        self._take(list(requests), True, time.monotonic(), Priority.BACKGROUND)
+        self._take(list(requests), time.monotonic(), Priority.BACKGROUND)
 
-    def _take(
-        self, requests: Sequence[TaskRequest | None], deliver: bool, until: float, priority: Priority
-    ) -> list[Job | None]:
+    def _take(self, requests: Sequence[TaskRequest | None], until: float, priority: Priority) -> list[Job | None]:
         """Queue tasks as a group. The job of each, new or already there; None for a refused task."""
         with self._change:
             fitting = self._fitting(requests)
-            debts = self._debts(fitting, until) if deliver else {}
+            debts = self._debts(fitting, until)
             jobs = [
                 None if request is None else self._job(request, debts.get(_item(request), Debt.OPEN), until, priority)
                 for request in fitting

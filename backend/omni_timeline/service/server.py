@@ -3,6 +3,7 @@
     model       makes predictions, in processes of their own
     projects    labeling config -> options and model version
     jobs        tasks wait for their turn and are predicted
+    questions   a region that somebody asks about in the labeling page
     outbox      what Label Studio is to get, in the journal
     delivery    outbox -> Label Studio
     webhooks    new tasks -> jobs
@@ -20,7 +21,7 @@ import threading
 import time
 from typing import Any
 
-from omni_timeline.errors import ModelError, RetryableError
+from omni_timeline.errors import ModelError, OmniTimelineError, RetryableError
 from omni_timeline.label_studio.client import LabelStudioApi
 from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
@@ -42,12 +43,13 @@ from omni_timeline.service.outbox import Outbox
 from omni_timeline.service.pending import Pending
 from omni_timeline.service.projects import Projects
 from omni_timeline.service.prometheus import Metrics
+from omni_timeline.service.questions import Questions
 from omni_timeline.service.settings import Settings
 from omni_timeline.service.webhooks import Webhooks
 
 PREDICTING_THREADS = 24  # at most so many requests wait in /predict, so that /health and /setup find a thread
 ROUND_SECONDS = 1.0  # s between two rounds of regular work
-VERSION_SECONDS = 0.05  # s that /setup waits for the checkpoint's version; Label Studio asks again on its own
+VERSION_SECONDS = 2.5  # s that /setup waits for the checkpoint's version; Label Studio hangs up after 3 s
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +139,10 @@ class Server:
         self.projects = Projects(model, options_of(settings), self.history.fail)
         self.outbox = Outbox(self.journal)
         self.delivery = Delivery(self.outbox, api, self.history, self.metrics, self._renewed) if api else None
+        predictor = TaskPredictor(model, self.files, self.cache)
+        self.questions = Questions(predictor)
         self.jobs = Jobs(
-            TaskPredictor(model, self.files, self.cache),
+            predictor,
             self._renewed,
             self.delivery,
             self.history,
@@ -193,9 +197,22 @@ class Server:
             log.warning("%d tasks are answered without a prediction: the model is still loading", len(body.tasks))
             return [[] for _ in body.tasks]
         requests = [self.projects.request(task, body.xml, project) for task in body.tasks]
-        entries = self.jobs.ask(requests, deadline, deliver=not body.interactive)
-        # Of an interactive request Label Studio takes results[0] as it is; a list there breaks its page.
-        return [({} if body.interactive else []) if entry is None else entry for entry in entries]
+        if body.interactive:
+            # Label Studio takes results[0] as it is; a list there breaks its page.
+            return [{} if request is None else self._answer(request, body.regions) or {} for request in requests]
+        return [[] if entry is None else entry for entry in self.jobs.ask(requests, deadline)]
+
+    def _answer(self, request: TaskRequest, regions: Any) -> dict[str, Any] | None:
+        """The answer to a question in the labeling page; None where nothing is asked.
+
+        Raises:
+            OmniTimelineError: there is no answer; Label Studio shows the reason.
+        """
+        try:
+            return self.questions.answer(request, self.model.checkpoint_version or "", regions)
+        except OmniTimelineError as error:
+            self.history.fail("" if request.task is None else str(request.task), request.project, str(error))
+            raise
 
     def stop(self) -> None:
         """Answer the requests that wait; begin nothing more."""
