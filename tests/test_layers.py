@@ -52,6 +52,7 @@ ONLY_IN = {
     "gunicorn": {"service"},
     "prometheus_client": {"service"},
     "sqlite3": {"service"},
+    "msgspec": {"service"},
     "label_studio_ml": {"service"},
     "soundfile": {"cli"},
     "label_studio_sdk": set(),

@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import requests
 
+from omni_timeline.pipeline.prediction import ANSWERING
+
 from .backends import Server, different, serving, stored, until
 from .label_studio import LabelStudio
 
@@ -156,7 +158,7 @@ def test_the_model_is_killed_in_the_middle_of_a_prediction(
 ):
     project, tasks = make_project(studio, server, folder, samples, request)
     studio.retrieve_predictions(project)
-    assert until(lambda: any("windows" in row["words"] for row in server.get("/status.json")["running"]))
+    assert until(lambda: any(ANSWERING in row["words"] for row in server.get("/status.json")["running"]))
     os.kill(server.model(), signal.SIGKILL)
     COUNTS["kill -9"] += 1
     health = requests.get(f"{server.url}/health", timeout=1)  # Label Studio waits so long

@@ -119,7 +119,7 @@ def test_a_task_becomes_a_request_under_the_projects_version():
     projects = Projects(ScriptedModel(), PredictOptions(), Told())
     project = projects.find(config(), "3", 0.0)
     task = {"id": 5, "data": {"video": "a.mp4", "name": "of no use"}, "annotations": [1]}
-    request = projects.request(task, config(), project)
+    [request] = projects.requests([task], config(), project)
     assert request is not None
     assert (request.task, request.project, request.data) == (5, "3", {"video": "a.mp4"})
     assert request.version == project.options.version(CHECKPOINT)
@@ -135,7 +135,7 @@ def test_a_task_becomes_a_request_under_the_projects_version():
 def test_a_task_without_a_video_is_reported_by_its_number(task: Any, number: str):
     told = Told()
     projects = Projects(ScriptedModel(), PredictOptions(), told)
-    assert projects.request(task, config(), projects.find(config(), "3", 0.0)) is None
+    assert projects.requests([task], config(), projects.find(config(), "3", 0.0)) == [None]
     [(reported, project, sentence)] = told.failures
     assert (reported, project) == (number, "3")
     assert "data" in sentence
@@ -145,13 +145,13 @@ def test_a_video_may_be_anywhere_in_the_tasks_data():
     xml = config().replace("$video", "$files[1].url")
     projects = Projects(ScriptedModel(), PredictOptions(), Told())
     task = {"id": 1, "data": {"files": [{}, {"url": "a.mp4"}]}}
-    assert projects.request(task, xml, projects.find(xml, "3", 0.0)) is not None
+    assert projects.requests([task], xml, projects.find(xml, "3", 0.0)) != [None]
 
 
 def test_a_field_with_a_long_name_makes_no_long_message(caplog: pytest.LogCaptureFixture):
     told = Told()
     projects = Projects(ScriptedModel(), PredictOptions(), told)
     xml = config().replace("$video", "$" + "a" * 1_000_000)
-    projects.request({"id": 1, "data": {}}, xml, projects.find(xml, "3", 0.0))
+    projects.requests([{"id": 1, "data": {}}], xml, projects.find(xml, "3", 0.0))
     assert len(told.failures[0][2]) < 300
     assert len(caplog.text) < 500

@@ -87,7 +87,9 @@ def test_new_tasks_are_predicted_with_their_projects_config():
 def test_a_new_task_without_a_video_costs_the_others_nothing():
     requests, failures = predicted(Studio(), created(task(1), {"id": 2, "data": {}}, "odd", task(3)))
     assert [request.task for request in requests] == [1, 3]
-    assert [number for number, _, _ in failures] == ["2", ""]
+    [(number, _, sentence)] = failures
+    assert number == "2"
+    assert "The request has 2 such tasks." in sentence
 
 
 def test_the_recorded_event_names_its_project_and_tasks():

@@ -7,11 +7,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from omni_timeline.errors import RequestError
+
+MAX_TASKS = 50_000  # of one request; those after them are left out
+MAX_VALUE_BYTES = 2 * 1024 * 1024  # of the data of one task, or of the regions of a page
+
+_USED = ("schema", "label_config", "project", "params", "action", "tasks")
+_ANY = (msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+# An array_like structure has one field for each element of a list. Elements beyond its last field are read over, which
+# a list of MAX_TASKS at most does not do: it would be built first, and measured then.
+_LIST = msgspec.json.Decoder(
+    msgspec.defstruct("_List", [(f"task_{number}", *_ANY) for number in range(MAX_TASKS)], array_like=True)
+)
+_OBJECT = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, *_ANY) for name in _USED]))
+_TASK = msgspec.json.Decoder(msgspec.defstruct("_Task", [("id", *_ANY), ("data", *_ANY)]))
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class PredictBody:
         regions: the regions in that page; anything may be among them.
     """
 
-    tasks: list[Any]
+    tasks: Sequence[Any]
     xml: str
     project: str
     interactive: bool = False
@@ -62,7 +77,7 @@ class PredictBody:
             RequestError: it has no list of tasks, or no labeling config.
         """
         tasks, params = body.get("tasks"), body.get("params")
-        if not isinstance(tasks, list):
+        if not isinstance(tasks, Sequence) or isinstance(tasks, str):
             raise RequestError('The request needs "tasks", a list.')
         context = params.get("context") if isinstance(params, dict) else None
         regions = context.get("result") if isinstance(context, dict) else None
@@ -82,7 +97,7 @@ class WebhookBody:
 
     event: str | None
     project: int | None
-    tasks: list[Any]
+    tasks: Sequence[Any]
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> WebhookBody:
@@ -92,19 +107,75 @@ class WebhookBody:
         return cls(
             event if isinstance(event, str) else None,
             number if type(number) is int else None,
-            tasks if isinstance(tasks, list) else [],
+            tasks if isinstance(tasks, Sequence) and not isinstance(tasks, str) else [],
         )
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in the bytes of a body.
+    """What is used of the JSON object in the bytes of a body. Nothing else in it is built.
+
+    A batch of tasks comes with all their annotations, which may be tens of megabytes; and whatever Python builds of
+    them, no other request is answered meanwhile. So values are cut out of the text and decoded one by one: tasks when
+    they are looked at, of each its id and data, and nothing that is longer than MAX_VALUE_BYTES but text.
 
     Raises:
         RequestError: they are something else.
     """
     try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        fields = _OBJECT.decode(data)
+    except msgspec.ValidationError as error:
+        raise RequestError("The request's body must be a JSON object.") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _read_loosely(data, error)
+    raw = {name: value for name, value in msgspec.structs.asdict(fields).items() if value is not msgspec.UNSET}
+    return {name: _tasks(value) if name == "tasks" else _value(value) for name, value in raw.items()}
+
+
+def _tasks(raw: msgspec.Raw) -> Sequence[Any] | None:
+    """The tasks in a list; None for anything else."""
+    try:
+        tasks = msgspec.structs.astuple(_LIST.decode(raw))
+    except msgspec.DecodeError:
+        return None
+    return _Tasks([task for task in tasks if task is not msgspec.UNSET])
+
+
+class _Tasks(Sequence[Any]):
+    """The tasks of a body: of each its id and data, decoded when it is looked at; None for one that is no object."""
+
+    def __init__(self, raw: list[msgspec.Raw]) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            task = _TASK.decode(self._raw[index])
+        except msgspec.DecodeError:
+            return None
+        raw = msgspec.structs.asdict(task)
+        return {name: _value(value) for name, value in raw.items() if value is not msgspec.UNSET}
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """A value that was cut out of a body; None for a long one that is no text."""
+    text = bytes(raw)
+    if len(text) > MAX_VALUE_BYTES and not text.startswith(b'"'):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # the text is not UTF-8
+        return None
+
+
+def _read_loosely(data: bytes, error: Exception) -> dict[str, Any]:
+    """The same of a short body with what strict JSON does not have: NaN, or halves of characters."""
+    try:
+        body = json.loads(data) if len(data) <= MAX_VALUE_BYTES else None
+    except (ValueError, RecursionError):
+        body = None
+    if body is None:
         raise RequestError("The request's body is not JSON.") from error
     if not isinstance(body, dict):
         raise RequestError("The request's body must be a JSON object.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -101,19 +101,30 @@ class Projects:
                 self._recent.popitem(last=False)
         return project
 
-    def request(self, task: Any, xml: str, project: Project) -> TaskRequest | None:
-        """What to predict for a task as Label Studio sends it; None for one without a video: `on_failure` is told."""
-        number, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
-        number = number if type(number) is int and abs(number) < 2**63 else None
-        try:
-            if not isinstance(data, dict):
-                raise RequestError("The task has no data.")
-            project.config.video_url(data)
-        except RequestError as error:
-            self._on_failure("" if number is None else str(number), project.number, str(error))
-            log.warning("Task %s has no prediction: %s", number, error)
-            return None
-        return project.request(number, project.config.needed_data(data), xml)
+    def requests(self, tasks: Sequence[Any], xml: str, project: Project) -> list[TaskRequest | None]:
+        """What to predict for tasks as Label Studio sends them; None for one without a video.
+
+        `on_failure` is called once for all of these.
+        """
+        refused: list[tuple[int | None, RequestError]] = []
+        found: list[TaskRequest | None] = []
+        for task in tasks:
+            number, data = (task.get("id"), task.get("data")) if isinstance(task, dict) else (None, None)
+            number = number if type(number) is int and abs(number) < 2**63 else None
+            try:
+                if not isinstance(data, dict):
+                    raise RequestError("The task has no data.")
+                project.config.video_url(data)
+                found.append(project.request(number, project.config.needed_data(data), xml))
+            except RequestError as error:
+                refused.append((number, error))
+                found.append(None)
+        if refused:
+            number, why = refused[0]
+            more = f" The request has {len(refused):,} such tasks." if len(refused) > 1 else ""
+            self._on_failure("" if number is None else str(number), project.number, f"{why}{more}")
+            log.warning("Task %s has no prediction: %s%s", number, why, more)
+        return found
 
     def recent(self) -> list[Project]:
         """Those that asked last, newest first."""

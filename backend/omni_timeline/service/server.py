@@ -196,7 +196,7 @@ class Server:
                 raise
             log.warning("%d tasks are answered without a prediction: the model is still loading", len(body.tasks))
             return [[] for _ in body.tasks]
-        requests = [self.projects.request(task, body.xml, project) for task in body.tasks]
+        requests = self.projects.requests(body.tasks, body.xml, project)
         if body.interactive:
             # Label Studio takes results[0] as it is; a list there breaks its page.
             return [{} if request is None else self._answer(request, body.regions) or {} for request in requests]

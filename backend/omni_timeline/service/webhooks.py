@@ -117,7 +117,7 @@ class Webhooks:
             return
         xml = self._api.label_config(body.project)
         project = self._projects.find(xml, str(body.project), self._version_seconds)
-        requests = [self._projects.request(task, xml, project) for task in body.tasks]
+        requests = self._projects.requests(body.tasks, xml, project)
         self._predict([request for request in requests if request is not None])
 
 
