@@ -21,13 +21,17 @@ def test_inspect_json_says_what_the_model_is_given(capsys: pytest.CaptureFixture
     [window] = report["windows"]
     assert code == 0
     assert list(report) == [
-        "video", "duration", "fps", "has_audio", "start_time", "frames_per_grid", "windows", "system_prompt", "prompt",
+        "video", "duration", "fps", "has_audio", "start_time", "warnings", "frames_per_grid", "windows",
+        "system_prompt", "prompt",
     ]  # fmt: skip
     assert list(window) == [
-        "start", "end", "frame_seconds", "second_per_grid", "grid_seconds", "audio_tokens", "video_tokens",
-        "prompt_tokens",
+        "start", "end", "instants", "frame_seconds", "held", "second_per_grid", "grid_seconds", "audio_tokens",
+        "video_tokens", "prompt_tokens",
     ]  # fmt: skip
-    assert window["frame_seconds"] == list(load_clip(sounding_video, frames=12).times.seconds)
+    clip = load_clip(sounding_video, frames=12)
+    assert window["instants"] == list(clip.times.seconds)
+    assert window["frame_seconds"] == list(clip.shown)
+    assert report["warnings"] == window["held"] == []
     assert len(window["grid_seconds"]) == 6
 
 
