@@ -1,6 +1,7 @@
 """Decoded frames become RGB as a browser shows it on an ordinary screen: sRGB, 8 bits, whatever the film was made in.
 
-    standard    the matrix and the range that the stream names, else BT.709 from 720 lines on and BT.601 below
+    standard    the matrix and the range that the stream names, else what Chromium guesses: BT.601, but BT.709 from 720
+                lines on, unless it is VP9 or AV1
     wide        BT.2020 primaries become those of sRGB, what lies outside is clipped
     HDR         HLG and PQ are brought into what an ordinary screen can show, as Chromium does it (measured on 156)
 
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 
 _UNSPECIFIED = (0, 2)  # of AVColorSpace: RGB, or nothing said
 _HD_LINES = 720
+_ALWAYS_601 = ("vp9", "libvpx-vp9", "av1", "libdav1d", "libaom-av1")
+_NEVER_SAYS = ("vp8", "libvpx")  # though libav names BT.601 for it
 _WHITE = 65280  # what swscale makes white in 16 bits: 255 << 8
 _REFERENCE_NITS, _PEAK_NITS = 203.0, 1000.0  # ITU-R BT.2408; the nominal peak of HLG
 _HLG_GAMMA = 1.2  # of the system, at that peak (ITU-R BT.2100)
@@ -30,8 +33,8 @@ _FROM_BT2020 = np.array(  # to the primaries of BT.709 and sRGB (ITU-R BT.2407, 
 )
 
 
-def rgb(reformatter: VideoReformatter, frame: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """The frame scaled to `width` x `height`, uint8 (height, width, 3)."""
+def rgb(reformatter: VideoReformatter, frame: Any, codec: str, width: int, height: int) -> NDArray[np.uint8]:
+    """The frame of a stream in `codec`, scaled to `width` x `height`: uint8 (height, width, 3)."""
     scaled = (frame.width, frame.height) != (width, height)
     light = _light_of(frame)
     picture: Any = reformatter.reformat(
@@ -39,7 +42,7 @@ def rgb(reformatter: VideoReformatter, frame: Any, width: int, height: int) -> N
         width,
         height,
         "rgb24" if light is None else "rgb48le",
-        src_colorspace=_matrix(frame),
+        src_colorspace=_matrix(frame, codec),
         interpolation=Interpolation.BICUBIC if scaled else None,
         threads=1,
     )
@@ -47,11 +50,12 @@ def rgb(reformatter: VideoReformatter, frame: Any, width: int, height: int) -> N
     return pixels if light is None else _on_screen(pixels, light)
 
 
-def _matrix(frame: Any) -> Colorspace | None:
+def _matrix(frame: Any, codec: str) -> Colorspace | None:
     """What the stream's own YUV is to be read with; None where it says so itself."""
-    if frame.colorspace not in _UNSPECIFIED:
+    if frame.colorspace not in _UNSPECIFIED and codec not in _NEVER_SAYS:
         return None
-    return Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
+    is_hd = frame.height >= _HD_LINES and codec not in _ALWAYS_601
+    return Colorspace.ITU709 if is_hd else Colorspace.ITU601
 
 
 def _light_of(frame: Any) -> str | None:

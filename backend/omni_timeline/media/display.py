@@ -79,12 +79,14 @@ class Screen:
 
     Args:
         film: how its first frame is shown.
+        codec: the decoder's name.
         width: pixels across of what comes out.
         height: pixels down.
     """
 
-    def __init__(self, film: Display, width: int, height: int) -> None:
+    def __init__(self, film: Display, codec: str, width: int, height: int) -> None:
         self._film = film
+        self._codec = codec
         self._size = (width, height)
         self._reformatter = VideoReformatter()
 
@@ -92,7 +94,7 @@ class Screen:
         """The frame, uint8 (3, height, width); one of another shape than the film's with black beside it."""
         width, height = display.fitted(*self._size, self._film)
         stored = (height, width) if display.transpose else (width, height)
-        picture = display.turn(rgb(self._reformatter, frame, *stored)).transpose(2, 0, 1)
+        picture = display.turn(rgb(self._reformatter, frame, self._codec, *stored)).transpose(2, 0, 1)
         if (width, height) == self._size:
             return picture
         whole = np.zeros((3, self._size[1], self._size[0]), dtype=np.uint8)

@@ -44,10 +44,16 @@ def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int,
             found = _decode_at(index, index.starts, container, stream, wanted)
             frames = ((numbers.get(frame.pts, -1), frame) for frame in found)
         remaining = set(wanted)
+        displays: dict[Any, Display] = {}
         for number, frame in frames:
             if number in remaining:
                 aspect = stream.codec_context.sample_aspect_ratio
-                yield number, frame, Display.of(frame, index.pixel_aspect if aspect == index.coded_aspect else aspect)
+                # Once a kind: PyAV 18.1 keeps a frame whose side data was looked at until garbage is collected.
+                kind = (frame.width, frame.height, frame.rotation, aspect)
+                if kind not in displays:
+                    is_usual = aspect == index.survey.coded_aspect
+                    displays[kind] = Display.of(frame, index.survey.pixel_aspect if is_usual else aspect)
+                yield number, frame, displays[kind]
                 remaining.remove(number)
                 if not remaining:
                     return

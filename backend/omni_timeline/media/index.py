@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from omni_timeline.errors import MediaError
 from omni_timeline.media.container import decode_everything, open_media
-from omni_timeline.media.display import Display
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.stamps import NO_TIME, increasing
 from omni_timeline.media.survey import Survey, check_count, survey
@@ -60,9 +59,6 @@ class FrameIndex:
         seconds: when each frame is shown, ascending.
         end: when the last one ends.
         duration: when the last track ends.
-        display: how the first frame is shown.
-        pixel_aspect: how much wider than high a pixel is.
-        coded_aspect: what the first frame itself says of that, which the container may know better.
         promised: until when the container says the picture lasts; None where it says nothing.
         promise_is_shared: whether the promise is made for the longest of all streams, which may be the sound.
         pts: presentation time of each frame in ticks; its number where packets are numbered.
@@ -80,9 +76,6 @@ class FrameIndex:
     seconds: NDArray[np.float64]
     end: float
     duration: float
-    display: Display
-    pixel_aspect: Fraction | None
-    coded_aspect: Fraction | None
     promised: float | None
     promise_is_shared: bool
     pts: NDArray[np.int64]
@@ -200,9 +193,8 @@ def _said_of_stamps(path: Path, found: Survey, bad: int) -> tuple[str, ...]:
         said.append(f"Timestamps of {path.name} that are doubled or out of order were mended, and only these: {bad}.")
     if restarts := found.mended.restarts:
         when = ", ".join(f"{second - found.zero:.1f}" for second in restarts[:5])
-        said.append(
-            f"The clock of {path.name} begins again at {when} s: what follows is laid behind what comes before."
-        )
+        browsers = " Browsers play no more than what comes before." if found.has_player_clock else ""
+        said.append(f"The clock of {path.name} begins again at {when} s: what follows is laid behind it.{browsers}")
     return tuple(said)
 
 
@@ -223,8 +215,7 @@ def _index(
     if end is None or end <= seconds[-1]:  # the last frame is shown for as long as most are
         end = float(seconds[-1] + (np.median(np.diff(seconds)) if len(seconds) > 1 else float(1 / _rate(stream))))
     duration = max(end, *(other for number, other in found.ends.items() if number != stream.index), 0.0)
-    pixel_aspect = stream.sample_aspect_ratio
-    display = Display.of(found.first, pixel_aspect)
+    display = found.display
     if duration > limits.duration:
         raise MediaError(f"{path.name} lasts {duration:.0f} s, longer than MAX_VIDEO_SECONDS ({limits.duration:g}).")
     if display.width * display.height > limits.pixels:
@@ -241,16 +232,13 @@ def _index(
         seconds=seconds,
         end=end,
         duration=duration,
-        display=display,
-        pixel_aspect=pixel_aspect,
-        coded_aspect=found.coded_aspect,
         promised=promised,
         promise_is_shared=is_shared,
         pts=np.arange(len(seconds)) if pts is None else pts,
         starts=starts,
         numbers=numbers,
         limits=limits,
-        skippable=stream.name in _SAFE_TO_SKIP and not found.first.interlaced_frame,
+        skippable=stream.name in _SAFE_TO_SKIP and not found.is_interlaced,
         warnings=warnings,
     )
 

@@ -108,7 +108,7 @@ class _Reader:
 
     def remark(self, *, nothing: bool) -> str | None:
         """What a person should know."""
-        name, why = self._track.path.name, f": {self._why}" if self._why else ""
+        name, why = self._track.path.name, f" ({self._why})" if self._why else ""
         if nothing:
             return f"The sound of {name} ({self._codec()}) cannot be decoded{why}; it is left out."
         if self._lost:
@@ -185,7 +185,9 @@ class _Reader:
         return [piece.to_ndarray().reshape(piece.samples, -1) for piece in pieces if piece is not None]
 
     def _lose(self, error: Exception, second: float, lasting: float) -> None:
-        self._why = self._why or getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
+        if not reason.startswith("Error number"):  # one that libav has no words for
+            self._why = self._why or reason
         start, end = self._span
         self._lost += max(0.0, min(second + lasting, end) - max(second, start))
 

@@ -156,32 +156,20 @@ def _between(
 def _recordings(
     tracks: Mapping[int, Stamps], pts: Mapping[int, NDArray[np.int64]], breaks: list[tuple[int, int, int]]
 ) -> list[_Recording]:
-    """The recordings that the file is made of, in order; `breaks` are (place, track, packet), ascending.
-
-    A track whose clock begins again joins the newest recording if that is about where the track goes on, else it
-    opens the next one: a recording need not have all tracks.
-    """
+    """The recordings that the file is made of, in order; `breaks` are (place, track, packet), ascending."""
     found = [_Recording({number: slice(0, len(track.pts)) for number, track in tracks.items()})]
     current = dict.fromkeys(tracks, 0)
     for place, number, packet in breaks:
-        track = tracks[number]
-        newest = len(found) - 1
-        beside = [
-            other.seconds(other.clock[last])
-            for name, other in tracks.items()
-            if name != number and current[name] == newest
-            for last in [int(np.searchsorted(other.place, place)) - 1]
-            if last >= found[newest].parts[name].start and other.clock[last] != NO_TIME
-        ]
-        if not any(abs(track.seconds(track.clock[packet]) - second) <= _BESIDE for second in beside):
-            found.append(_Recording({}))
-            newest += 1
-        elif current[number] == newest:
+        now = current[number]
+        later = _joined(tracks, found, current, (place, number, packet))
+        if later == now:
             continue  # a track that paused while another went on
-        before = found[current[number]].parts[number]
-        found[current[number]].parts[number] = slice(before.start, packet)
-        found[newest].parts[number] = slice(packet, before.stop)
-        current[number] = newest
+        if later == len(found):
+            found.append(_Recording({}))
+        before = found[now].parts[number]
+        found[now].parts[number] = slice(before.start, packet)
+        found[later].parts[number] = slice(packet, before.stop)
+        current[number] = later
     for recording in found:
         for number, part in recording.parts.items():
             track = tracks[number]
@@ -190,6 +178,23 @@ def _recordings(
                 recording.start = min(recording.start, track.seconds(pts[number][here].min()))
                 recording.end = max(recording.end, track.seconds((pts[number][here] + track.lasting[here]).max()))
     return [recording for recording in found if recording.start < recording.end]
+
+
+def _joined(
+    tracks: Mapping[int, Stamps], found: list[_Recording], current: Mapping[int, int], at: tuple[int, int, int]
+) -> int:
+    """The recording with which a track goes on where its clock changes: the newest if that is about there, or another.
+
+    A recording need not have all tracks.
+    """
+    place, number, packet = at
+    newest, second = len(found) - 1, tracks[number].seconds(tracks[number].clock[packet])
+    for name, other in tracks.items():
+        last = int(np.searchsorted(other.place, place)) - 1
+        is_in_it = name != number and current[name] == newest and last >= found[newest].parts[name].start
+        if is_in_it and abs(second - other.seconds(other.clock[last])) <= _BESIDE:
+            return newest
+    return newest + 1
 
 
 def sort_out(clock: NDArray[np.int64], gap: float = np.inf) -> tuple[NDArray[np.bool_], list[int]]:
@@ -281,7 +286,8 @@ def _spread(stamps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
             continue
         stamp = stamps[first]
         before = stamp - spread[first - 1] if first else 0.0
-        after = stamps[end] - stamp if end < len(stamps) else max(step * count, before)
+        usual = (stamp - stamps[0]) / first if first else step
+        after = stamps[end] - stamp if end < len(stamps) else max(usual * count, before)
         if before > after:
             spread[first:end] = stamp - before * np.arange(count)[::-1] / count
         else:

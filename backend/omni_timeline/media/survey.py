@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from omni_timeline.errors import MediaError
 from omni_timeline.media.container import decoded, packets_of
+from omni_timeline.media.display import Display
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.stamps import NO_TIME, Mended, Stamps, mend
 from omni_timeline.media.tracks import Tracks, has_player_clock
@@ -38,9 +40,12 @@ class Survey:
         stamps: of each track that is played, by its number, as the file has them.
         mended: the same on one clock.
         keys: whether each packet of the picture is a keyframe.
-        first: the first frame of the picture that decodes.
+        display: how the first frame of the picture that decodes is shown.
+        pixel_aspect: how much wider than high its pixels are.
+        coded_aspect: what the decoder alone says of that, which the container may know better.
+        is_interlaced: whether it consists of two fields.
         first_pts: its (mended) presentation time in ticks; None where it has none that can be right.
-        coded_aspect: how much wider than high its pixels are, as the decoder found.
+        has_player_clock: whether it is in a format that browsers play.
         zero: seconds of the (mended) container's clock at which the player's is 0.
         ends: when each track ends, in seconds of the player.
     """
@@ -49,9 +54,12 @@ class Survey:
     stamps: dict[int, Stamps]
     mended: Mended
     keys: NDArray[np.bool_]
-    first: Any
+    display: Display
+    pixel_aspect: Fraction | None
+    coded_aspect: Fraction | None
+    is_interlaced: bool
     first_pts: int | None
-    coded_aspect: Any
+    has_player_clock: bool
     zero: float
     ends: dict[int, float]
 
@@ -134,15 +142,19 @@ def _on_player_clock(
             edited = _end_of_edits(container, container.streams[number])
             if 0 < ends[number] - edited < track.seconds(track.lasting[last]):
                 ends[number] = edited
-    zero = 0.0 if has_player_clock(container) or not begins else min(begins.values())
+    is_played, picture = has_player_clock(container), container.streams[tracks.picture]
+    zero = 0.0 if is_played or not begins else min(begins.values())
     return Survey(
         tracks=tracks,
         stamps=stamps,
         mended=mended,
         keys=keys,
-        first=first,
+        display=Display.of(first, picture.sample_aspect_ratio),
+        pixel_aspect=picture.sample_aspect_ratio,
+        coded_aspect=picture.codec_context.sample_aspect_ratio,
+        is_interlaced=first.interlaced_frame,
         first_pts=first_pts,
-        coded_aspect=container.streams[tracks.picture].codec_context.sample_aspect_ratio,
+        has_player_clock=is_played,
         zero=zero,
         ends={number: end - zero for number, end in ends.items()},
     )

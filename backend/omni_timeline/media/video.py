@@ -186,8 +186,8 @@ def _info(index: FrameIndex) -> VideoInfo:
         duration=index.duration,
         fps=len(index.seconds) / (index.end - first),
         frame_count=len(index.seconds),
-        width=index.display.width,
-        height=index.display.height,
+        width=index.survey.display.width,
+        height=index.survey.display.height,
         start_time=first,
         has_audio=index.survey.tracks.heard is not None,
     )
@@ -206,10 +206,10 @@ def _window(index: FrameIndex, start: float, end: float | None) -> tuple[float, 
 
 def _pictures(index: FrameIndex, numbers: NDArray[np.int64], resize: Resize | None) -> NDArray[np.uint8]:
     """The frames as displayed, uint8 (N, 3, H, W); scaled straight from the decoder's own pixels."""
-    film = index.display
+    film = index.survey.display
     height, width = (film.height, film.width) if resize is None else resize(film.height, film.width)
     pictures = np.empty((len(numbers), 3, height, width), dtype=np.uint8)
-    screen = Screen(film, width, height)
+    screen = Screen(film, index.codec, width, height)
     for number, frame, display in read_frames(index, np.unique(numbers).tolist()):
         pictures[numbers == number] = screen.show(frame, display)
     return pictures
