@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +212,54 @@ def test_a_clock_that_begins_again_moves_picture_and_sound_by_one_step(tmp_path:
     assert heard == pytest.approx([first + 1.0, first + 4.0, begins + 1.0, begins + 4.0], abs=0.06)
     later = load_clip(path, frames=4, start=8.0, end=11.0)
     assert chirps_in(later.audio, SAMPLE_RATE, [begins + 4.0 - 8.0]) == pytest.approx([begins + 4.0 - 8.0], abs=0.06)
-    assert "begins again at 6." in clip.warnings[0]
+    assert "jumps at 6." in clip.warnings[0]
+
+
+@pytest.mark.parametrize("offsets", [(2, 2), (5000, 7), (7, 5000), (100, 7, 100)])
+def test_recordings_of_any_clock_follow_each_other(tmp_path: Path, offsets: tuple[int, ...]):
+    """The first of two is silent, and so is the one in the middle of three."""
+    data = b""
+    for number, offset in enumerate(offsets):
+        sound = {"sound_until": 3.0, "chirps": (1.0,)} if number % 2 or len(offsets) != 2 else {}
+        if len(offsets) == 3 and number == 1:
+            sound = {}
+        ruler = Ruler(every(25, 75), options=REORDERED, offset=Fraction(offset), **sound)
+        data += ruler.write(tmp_path / f"{number}.ts").read_bytes()
+    path = tmp_path / "all.ts"
+    path.write_bytes(data)
+    clip = load_clip(path, frames=75 * len(offsets))
+    numbers = [number_in(picture) for picture in clip.frames]
+    assert clip.info.frame_count == 75 * len(offsets)
+    assert clip.duration == pytest.approx(3.0 * len(offsets), abs=0.2)
+    assert sum(later < earlier - 50 for earlier, later in pairwise(numbers)) == len(offsets) - 1
+    expected = [3.0 * number + 1.0 for number in range(len(offsets)) if number != 1 or len(offsets) == 2]
+    heard = expected[-1:] if len(offsets) == 2 else expected
+    assert chirps_in(clip.audio, SAMPLE_RATE, heard) == pytest.approx(heard, abs=0.15)
+
+
+def test_a_clock_that_comes_to_its_end_goes_on(tmp_path: Path):
+    """That of MPEG has 33 bits: after 26.5 hours it is at 0 again."""
+    end = Fraction(2**33, 90_000)
+    ruler = Ruler(every(25, 150), options=REORDERED, offset=end - 3, sound_until=6.0, chirps=(1.0, 5.0))
+    clip = load_clip(ruler.write(tmp_path / "long.ts"), frames=151)
+    off = np.array([number_in(p) / 25 - second for p, second in zip(clip.frames, clip.shown, strict=True)])
+    assert np.ptp(off) < 0.002
+    first = clip.info.start_time
+    assert chirps_in(clip.audio, SAMPLE_RATE, (first + 1.0, first + 5.0)) == pytest.approx(
+        [first + 1.0, first + 5.0], abs=0.01
+    )
+    assert clip.warnings == ()
+
+
+def test_a_program_stream_may_begin_again_too(tmp_path: Path):
+    coding = {"codec": "mpeg2video", "options": {"bf": "2", "g": "15"}, "sound_codec": "mp2"}
+    data = Ruler(every(25, 100), sound_until=4.0, chirps=(2.0,), **coding).write(tmp_path / "one.mpg").read_bytes()
+    (tmp_path / "two.mpg").write_bytes(data + data)
+    clip = load_clip(tmp_path / "two.mpg", frames=161)
+    assert clip.duration == pytest.approx(8.0, abs=0.15)
+    numbers = [number_in(picture) for picture in clip.frames]
+    assert [numbers[20], numbers[60], numbers[100], numbers[140]] == pytest.approx([25, 75, 25, 75], abs=2)
+    assert chirps_in(clip.audio, SAMPLE_RATE, (2.0, 6.0)) == pytest.approx([2.0, 6.0], abs=0.1)
 
 
 def test_one_bad_stamp_of_the_sound_moves_nothing_else(tmp_path: Path):

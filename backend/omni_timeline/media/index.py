@@ -135,7 +135,7 @@ def _mended_frames(
         return pts, _said_of_stamps(path, found, bad)
     first = 0.0 if np.isnan(stamps[0]) else float(stamps[0])
     pts = first + np.arange(len(stamps)) / float(_rate(stream) * stream.time_base)
-    if is_avi:  # whose frames are evenly spaced by definition
+    if is_avi or len(stamps) == 1:  # whose frames are evenly spaced by definition; a cover
         return pts, ()
     return pts, (f"{path.name} has no usable timestamps: its frames are taken as evenly spaced.",)
 
@@ -194,7 +194,7 @@ def _said_of_stamps(path: Path, found: Survey, bad: int) -> tuple[str, ...]:
     if restarts := found.mended.restarts:
         when = ", ".join(f"{second - found.zero:.1f}" for second in restarts[:5])
         browsers = " Browsers play no more than what comes before." if found.has_player_clock else ""
-        said.append(f"The clock of {path.name} begins again at {when} s: what follows is laid behind it.{browsers}")
+        said.append(f"The clock of {path.name} jumps at {when} s: what follows is laid directly behind.{browsers}")
     return tuple(said)
 
 
@@ -215,6 +215,8 @@ def _index(
     if end is None or end <= seconds[-1]:  # the last frame is shown for as long as most are
         end = float(seconds[-1] + (np.median(np.diff(seconds)) if len(seconds) > 1 else float(1 / _rate(stream))))
     duration = max(end, *(other for number, other in found.ends.items() if number != stream.index), 0.0)
+    if len(seconds) == 1:
+        end = duration
     display = found.display
     if duration > limits.duration:
         raise MediaError(f"{path.name} lasts {duration:.0f} s, longer than MAX_VIDEO_SECONDS ({limits.duration:g}).")

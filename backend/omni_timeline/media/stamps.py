@@ -6,7 +6,7 @@ One bad stamp mends one stamp; all the others stay what they are. Only arrays of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ class Stamps:
         lasting: for how long it is presented; 0 where that is not said.
         shown: whether it is presented at all.
         has_own_dts: whether the container has decoding times; Matroska's are made up by libavformat.
+        is_changed: whether some are no longer those that libavformat gives.
     """
 
     base: Fraction
@@ -39,11 +40,25 @@ class Stamps:
     lasting: NDArray[np.int64]
     shown: NDArray[np.bool_]
     has_own_dts: bool = True
+    is_changed: bool = False
 
     @property
     def clock(self) -> NDArray[np.int64]:
         """What should never go back: the decoding times, or the presentation times where there are none."""
         return np.where(self.dts == NO_TIME, self.pts, self.dts)
+
+    def unwrapped(self, period: int) -> Stamps:
+        """The stamps of a clock that begins again after `period` ticks, as the file has them.
+
+        libavformat takes a clock that falls back for one that came to its end, and counts on from there: what follows
+        seems far ahead. Where it does not, it was right.
+        """
+        clock = self.clock[self.clock != NO_TIME]
+        if not np.any((np.diff(clock) > period / 1000) & (clock[1:] >= period)):
+            return self
+        dts = np.where(self.dts == NO_TIME, NO_TIME, self.dts % period)
+        delayed = np.where(self.dts == NO_TIME, self.pts % period, dts + self.pts - self.dts)
+        return replace(self, dts=dts, pts=np.where(self.pts == NO_TIME, NO_TIME, delayed), is_changed=True)
 
     def seconds(self, ticks: float) -> float:
         """Seconds of the container's clock."""
@@ -91,9 +106,13 @@ def mend(tracks: Mapping[int, Stamps], gap: float = np.inf) -> Mended:
     for number, track in tracks.items():
         bad, begins = _sorted_out(track, gap)
         pts[number] = _laid_between(track, bad, begins) if bad.any() else track.pts.copy()
+        if track.is_changed:
+            changed.add(number)
         if moved := int(np.sum(pts[number] != track.pts)):
             changed.add(number)
             bad_ones += moved
+        if np.isfinite(gap) and len(track.place) and track.place[0]:
+            begins = [0, *begins]  # it appears on the way, perhaps with another clock
         breaks += [(int(track.place[begin]), number, begin) for begin in begins]
     if not breaks:
         return Mended(pts, frozenset(changed), bad_ones, ())
@@ -185,14 +204,17 @@ def _joined(
 ) -> int:
     """The recording with which a track goes on where its clock changes: the newest if that is about there, or another.
 
-    A recording need not have all tracks.
+    It stays in its own only where it paused while another track went on. A recording need not have all tracks.
     """
     place, number, packet = at
-    newest, second = len(found) - 1, tracks[number].seconds(tracks[number].clock[packet])
+    clock, newest = tracks[number].clock, len(found) - 1
+    if current[number] == newest and packet and clock[packet] < clock[packet - 1]:
+        return newest + 1
     for name, other in tracks.items():
         last = int(np.searchsorted(other.place, place)) - 1
         is_in_it = name != number and current[name] == newest and last >= found[newest].parts[name].start
-        if is_in_it and abs(second - other.seconds(other.clock[last])) <= _BESIDE:
+        apart = tracks[number].seconds(clock[packet]) - other.seconds(other.clock[last])
+        if is_in_it and abs(apart) <= _BESIDE:
             return newest
     return newest + 1
 

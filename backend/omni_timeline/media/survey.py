@@ -27,6 +27,7 @@ from omni_timeline.media.stamps import NO_TIME, Mended, Stamps, mend
 from omni_timeline.media.tracks import Tracks, has_player_clock
 
 _NUMBERS = 6  # kept of a packet
+_MPEG_PERIOD = 2**33  # ticks after which the clock of MPEG-TS and of program streams is at 0 again
 _MAX_REORDERED = 32  # frames that are shown before one that precedes them in the file; codecs allow 16
 _DISCONTINUOUS = {"mpegts": 10.0, "mpeg": 10.0}  # s; formats whose clock may jump, from what step on (ffmpeg's own)
 
@@ -109,6 +110,8 @@ def survey(path: Path, container: Any, tracks: Tracks, limits: DecodeLimits) -> 
         )
     has_own_dts = not container.format.name.startswith("matroska,")
     stamps = {number: _stamps(container.streams[number], table, has_own_dts) for number, table in tables.items()}
+    if container.format.name in _DISCONTINUOUS:
+        stamps = {number: track.unwrapped(_MPEG_PERIOD) for number, track in stamps.items()}
     keys = np.frombuffer(tables[tracks.picture], dtype=np.int64).reshape(-1, _NUMBERS)[:, 5] == 1
     return _on_player_clock(container, tracks, stamps, keys, first)
 
