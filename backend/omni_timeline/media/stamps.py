@@ -5,6 +5,7 @@ One bad stamp mends one stamp; all the others stay what they are. Only arrays of
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -282,7 +283,7 @@ def _longest_rise(stamps: NDArray[np.float64]) -> NDArray[np.int64]:
     for place, stamp in enumerate(stamps.tolist()):
         if stamp != stamp:
             continue
-        pile = int(np.searchsorted(tails, stamp, side="right"))
+        pile = bisect_right(tails, stamp)
         previous[place] = ends[pile - 1] if pile else -1
         if pile == len(tails):
             tails.append(stamp)
