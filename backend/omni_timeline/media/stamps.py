@@ -130,9 +130,12 @@ def mend(tracks: Mapping[int, Stamps], gap: float = np.inf) -> Mended:
 
 
 def _sorted_out(track: Stamps, gap: float) -> tuple[NDArray[np.bool_], list[int]]:
-    """`sort_out` of a track, some of whose packets may have no time at all."""
+    """`sort_out` of a track, some of whose packets may have no time at all.
+
+    What is not shown is passed over: an MP4's edits repeat packets that are decoded only for those behind them.
+    """
     clock = track.clock
-    known = np.flatnonzero(clock != NO_TIME)
+    known = np.flatnonzero(track.shown & (clock != NO_TIME))
     bad = np.zeros(len(clock), dtype=bool)
     bad[known], begins = sort_out(clock[known], gap / float(track.base))
     return bad, [int(known[begin]) for begin in begins]
@@ -145,7 +148,7 @@ def _laid_between(track: Stamps, bad: NDArray[np.bool_], begins: list[int]) -> N
     they say nothing: what is bad then shows only when the frames are decoded.
     """
     clock, pts = track.clock, track.pts.copy()
-    good = ~bad & (clock != NO_TIME)
+    good = ~bad & track.shown & (clock != NO_TIME)
     if not track.has_own_dts and np.any(pts[good] != clock[good]):
         return pts
     delays = track.pts[good & (track.pts != NO_TIME)] - clock[good & (track.pts != NO_TIME)]
