@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from omni_timeline.errors import RequestError
-from omni_timeline.media.audio_track import AudioTrack, read_audio_track
+from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, read_audio_track
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.wire import QUANTIZATIONS
 from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
@@ -164,7 +164,7 @@ def _audio_track(text: str) -> AudioTrack:
     try:
         return read_audio_track(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise argparse.ArgumentTypeError(f"must be {AUDIO_TRACK_WORDS}; got {text!r}") from error
 
 
 def _window(text: str) -> float | None:

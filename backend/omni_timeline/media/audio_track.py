@@ -6,15 +6,22 @@ from typing import Literal
 
 AudioTrack = int | Literal["all"] | None  # a number from 1, all together, or the one that browsers play
 
+MAX_AUDIO_TRACK = 10_000  # no file may have more tracks than that
+AUDIO_TRACK_WORDS = f"a number from 1 to {MAX_AUDIO_TRACK:,}, or all"
+
+
+def is_audio_track(value: object) -> bool:
+    """Whether a value is an `AudioTrack`."""
+    return value is None or value == "all" or (isinstance(value, int) and 1 <= value <= MAX_AUDIO_TRACK)
+
 
 def read_audio_track(text: str) -> AudioTrack:
     """The value that "2" or "all" stands for.
 
     Raises:
-        ValueError: it is neither a number from 1 nor "all".
+        ValueError: it stands for none.
     """
-    if text.strip().lower() == "all":
-        return "all"
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"must be a number from 1, or all; got {text!r}")
-    return int(text)
+    track: AudioTrack = "all" if text.strip().lower() == "all" else int(text)
+    if not is_audio_track(track):
+        raise ValueError(f"there is no track {text}")
+    return track

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from omni_timeline.errors import RequestError
-from omni_timeline.media.audio_track import AudioTrack
+from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
 
 Remap = Literal["real", "nominal", "rescale"]
@@ -86,8 +86,8 @@ class PredictOptions:
             )
         if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] < math.inf:
             raise RequestError(f"stretch must have 0 <= start < end, got {self.stretch}.")
-        if isinstance(self.audio_track, int) and self.audio_track < 1:
-            raise RequestError(f"audio_track must be a number from 1, or all; got {self.audio_track}.")
+        if not is_audio_track(self.audio_track):
+            raise RequestError(f"audio_track must be {AUDIO_TRACK_WORDS}; got {self.audio_track!r}.")
         if not 0 <= self.score_threshold <= 1:
             raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
         if self.remap not in get_args(Remap):
