@@ -212,8 +212,8 @@ def test_warnings_name_a_fetched_video_as_people_know_it_also_when_it_was_predic
     site.pages["/take.mp4"] = video
 
     class WarningModel(SizeModel):
-        def predict(self, path: Path, options: PredictOptions, on_progress: OnProgress | None = None) -> Prediction:
-            return replace(super().predict(path, options), warnings=(f"{path.name} has 2 audio tracks.",))
+        def predict(self, path: Path, *asked: Any, **also: Any) -> Prediction:
+            return replace(super().predict(path, *asked, **also), warnings=(f"{path.name} has 2 audio tracks.",))
 
     setting = Setting(tmp_path, WarningModel())
     for kept in (False, True):
