@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from omni_timeline.media.clip import Clip, VideoInfo
+from omni_timeline.media.sampling import count_instants, pictures_at
 from omni_timeline.model.qwen2_5_omni.family import FRAMES_PER_GRID, QWEN2_5_OMNI
 from omni_timeline.timebase import FrameTimes, samples_in, sampling_instants
 
@@ -42,30 +43,26 @@ def make_clip(
     size: tuple[int, int] = (56, 56),
     seconds: np.ndarray | None = None,
 ) -> Clip:
-    """The clip that `load_clip` makes of such a file: the frames nearest to evenly spread instants; noise to hear."""
-    shown = start + (frame_seconds(duration, rate) if seconds is None else seconds)
-    chosen = np.array(sampling_instants(shown[0], shown[-1], min(QWEN2_5_OMNI.whole_grids(frames), len(shown))))
-    nearest = np.abs(shown[None, :] - chosen[:, None]).argmin(axis=1) if len(shown) < 5000 else _nearest(shown, chosen)
-    end = start + (duration if rate == "vfr" or seconds is not None else len(shown) / float(rate))
+    """The clip that `load_clip` makes of such a file: the frames nearest to even instants; noise to hear."""
+    appear = start + (frame_seconds(duration, rate) if seconds is None else seconds)
+    end = start + (duration if rate == "vfr" or seconds is not None else len(appear) / float(rate))
+    count = count_instants(appear, start, end, QWEN2_5_OMNI.whole_grids(frames))
+    instants = np.array(sampling_instants(start, end, count))
     noise = np.random.default_rng(3)
     height, width = size
     return Clip(
         info=VideoInfo(
-            path=Path("clip.mp4"), duration=end, fps=len(shown) / (end - start), frame_count=len(shown), width=width,
+            path=Path("clip.mp4"), duration=end, fps=len(appear) / (end - start), frame_count=len(appear), width=width,
             height=height, start_time=0.0, has_audio=sound,
         ),
         start=start,
         end=end,
-        frames=noise.integers(0, 256, size=(len(chosen), 3, height, width), dtype=np.uint8),
-        times=FrameTimes(tuple(shown[nearest].tolist())),
+        frames=noise.integers(0, 256, size=(count, 3, height, width), dtype=np.uint8),
+        times=FrameTimes(tuple(instants.tolist())),
+        shown=tuple(appear[pictures_at(appear, instants)].tolist()),
         audio=noise.normal(0, 0.1, samples_in(end - start)).astype(np.float32) if sound else None,
         warnings=(),
     )  # fmt: skip
-
-
-def _nearest(shown: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    right = np.searchsorted(shown, chosen).clip(1, len(shown) - 1)
-    return np.where(chosen - shown[right - 1] <= shown[right] - chosen, right - 1, right)
 
 
 def half_gap(duration: float, rate: Rate) -> float:
@@ -113,7 +110,9 @@ class Laid:
         """All times are the true ones, and no token stands before its time."""
         for tokens, true in zip(self.grid_tokens, clip.times.grid_seconds(FRAMES_PER_GRID), strict=True):
             assert (tokens == tokens[0]).all()
-            assert abs(tokens[0] - (true - clip.times.seconds[0])) <= STEP + gap + EPSILON
+            assert abs(tokens[0] - (true - clip.start)) <= STEP + EPSILON
+        for instant, appears in zip(clip.times.seconds, clip.shown, strict=True):
+            assert abs(appears - instant) <= gap + EPSILON or appears == clip.shown[-1]  # which stays to the end
         if clip.audio is None:
             assert not self.is_audio.any()
         else:

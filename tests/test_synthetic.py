@@ -134,7 +134,7 @@ def test_a_written_file_shows_and_sounds_what_the_scene_does(tmp_path: Path):
     clip = load_clip(write_video(scene, tmp_path / "scene.mp4", fps=20, height=64, width=64), frames=60)
     assert clip.duration == pytest.approx(3.0, abs=0.001)
     red = clip.frames[:, 0, 32, 32] > 120
-    seconds = np.asarray(clip.times.seconds)
+    seconds = np.asarray(clip.shown)
     assert seconds[red].tolist() == [second for second in seconds if 1.0 <= second + 1e-6 < 2.0]
     loud = np.flatnonzero(np.abs(clip.audio) > 0.2) / 16_000
     assert loud[0] == pytest.approx(0.5, abs=0.02)

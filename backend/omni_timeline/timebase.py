@@ -1,6 +1,6 @@
 """The clocks of one video, and the only code that converts between them.
 
-    seconds      position in the video; float, 0.0 at its first frame
+    seconds      position in the video as its player counts; float, 0.0 where a browser's currentTime is 0
     grid         index of a step of the model's time: a few sampled frames that it merges into one
     sample       index into the sound track at SAMPLE_RATE
     label frame  position on Label Studio's timeline; int, 1 is the first frame, both ends of a range inclusive
@@ -19,10 +19,7 @@ SAMPLE_RATE = 16_000  # Hz; what speech encoders such as Whisper's are made for:
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """The true times of the sampled frames, in seconds of the video, never decreasing.
-
-    A frame appears twice when it is the nearest one to two sampling instants: the picture that a
-    variable-frame-rate video holds for a while.
+    """The instants of the sampled frames, in seconds of the video, never decreasing.
 
     Raises:
         ValueError: no times, a time that is not finite, or times that decrease.
@@ -58,7 +55,7 @@ class FrameTimes:
         return frames_per_grid * self.second_per_frame
 
     def grid_seconds(self, frames_per_grid: int) -> tuple[float, ...]:
-        """The true time of each grid, which is that of its first frame; an odd last frame fills a grid of its own."""
+        """The time of each grid, which is that of its first frame; an odd last frame fills a grid of its own."""
         return self.seconds[::frames_per_grid]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,14 @@ def one_scheduler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         return nullcontext(request.getfixturevalue("running_scheduler"))
 
     monkeypatch.setattr(predict, "scheduler_for", shared)
+
+
+@pytest.fixture
+def two_sounds(tmp_path: Path) -> Path:
+    """A film of 2 s with a low tone on its first sound track and a high one on its second."""
+    path = tmp_path / "two.mkv"
+    sources = ["color=black:size=64x64:rate=10:duration=2", "sine=440:duration=2", "sine=2000:duration=2"]
+    inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    maps = ["-map", "0", "-map", "1", "-map", "2"]
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, "-c:a", "flac", path], check=True)
+    return path

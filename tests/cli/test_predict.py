@@ -113,6 +113,17 @@ def test_the_address_of_videos_can_be_anything(
     assert task["data"]["clip"] == "https://example.org/v/a%20clip%20%26%20more.mp4"
 
 
+@pytest.mark.parametrize("kind", ["csv", "srt", "jsonl"])
+def test_a_choice_of_sound_tracks_is_said_in_every_format_once(
+    capsys: pytest.CaptureFixture[str], two_sounds: Path, kind: str
+):
+    code, out, err = run(capsys, "predict", two_sounds, "--format", kind)
+    assert code == 0
+    assert (out + err).count("two.mkv has 2 audio tracks; number 1 is heard") == 1
+    assert ("audio tracks" in out) == (kind == "jsonl")
+    assert run(capsys, "predict", two_sounds, "--format", kind, "--audio-track", "2")[2] == ""
+
+
 @pytest.mark.parametrize("kind", ["vtt", "srt", "eaf"])
 def test_formats_about_one_video_make_a_file_for_each(
     capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path, tmp_path: Path, kind: str

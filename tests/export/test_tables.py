@@ -68,7 +68,7 @@ def test_predicted_and_true_segments_that_match_share_a_line():
 def test_the_inspection_lists_every_grid_with_its_frames():
     window = {
         "start": 0.0, "end": 2.0, "frame_seconds": [0.0, 0.5, 1.0], "second_per_grid": 1.0, "grid_seconds": [0.0, 1.0],
-        "audio_tokens": 0, "video_tokens": 8, "prompt_tokens": 60,
+        "audio_tokens": 0, "video_tokens": 8, "prompt_tokens": 60, "held": [{"start": 0.5, "end": 2.0, "picture": 0.5}],
     }  # fmt: skip
     report = {
         "video": "a.mp4",
@@ -85,4 +85,5 @@ def test_the_inspection_lists_every_grid_with_its_frames():
         "  grid    frames at  the model's clock",
         "     0  0.000 0.500              0.000",
         "     1        1.000              1.000",
+        "  held: the picture of 0.50 from 0.50 to 2.00",
     ]

@@ -203,3 +203,19 @@ def test_no_signature_or_password_is_in_a_message(begin: str, make_site: Callabl
         with pytest.raises((MediaError, FetchError)) as failure:
             setting.predict(task(odd))
         assert "SECRET" not in str(failure.value)
+
+
+def test_warnings_name_a_fetched_video_as_people_know_it_also_when_it_was_predicted_before(
+    make_site: Callable[[], Site], tmp_path: Path
+):
+    site = make_site()
+    site.pages["/take.mp4"] = video
+
+    class WarningModel(SizeModel):
+        def predict(self, path: Path, *asked: Any, **also: Any) -> Prediction:
+            return replace(super().predict(path, *asked, **also), warnings=(f"{path.name} has 2 audio tracks.",))
+
+    setting = Setting(tmp_path, WarningModel())
+    for kept in (False, True):
+        found = setting.predictor(task(f"{site.url}/take.mp4"), lambda _: None)
+        assert (found.warnings, found.kept) == (("take.mp4 has 2 audio tracks.",), kept)

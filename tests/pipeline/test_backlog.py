@@ -39,9 +39,9 @@ def decode(backlog: Backlog, job: Job, now: float = 0.0, **cost: Any) -> ReadyRo
     assert job.run is not None
     turn = job.run.next_window()
     assert turn is not None
-    times = FrameTimes((turn[1].start, turn[1].end - 0.1))
+    times = (turn[1].start, turn[1].end)
     info = VideoInfo(job.path, 100.0, 10.0, 1000, 2, 2, 0.0, False)
-    clip = Clip(info, turn[1].start, turn[1].end, np.zeros((2, 3, 2, 2), np.uint8), times, None)
+    clip = Clip(info, turn[1].start, turn[1].end, np.zeros((2, 3, 2, 2), np.uint8), FrameTimes(times), times, None)
     described = {"due": job.due, "tokens": 100, "kind": "silent", **cost}
     row = ReadyRow(job, job.run, turn[0], clip, 50, RowCost(**described), now)
     backlog.bytes_in_use += row.bytes

@@ -28,6 +28,8 @@ CHANGES: list[dict[str, Any]] = [
     {"refine": True},
     {"score_threshold": 0.5},
     {"max_pixels": 784},
+    {"audio_track": 2},
+    {"audio_track": "all"},
     {"remap": "nominal"},
     {"max_new_tokens": 64},
 ]

@@ -24,13 +24,13 @@ from omni_timeline.pipeline.options import RESULTS_VERSION, PredictOptions
 from omni_timeline.pipeline.reading import grammar_for, read_answer, row_for
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import LABELS
-from omni_timeline.timebase import FrameTimes
+from omni_timeline.timebase import FrameTimes, sampling_instants
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "recorded-answers.json"
 
 # What the recorded answers give, by RESULTS_VERSION. A change of grammar, reading, scores or merging that changes it
 # needs the next number: without one, Label Studio and the caches would keep old predictions under an unchanged version.
-DIGESTS = {1: "4eb9f81c01a89be6"}
+DIGESTS = {2: "783cf3c2b4b29b9f"}
 
 CASES: dict[str, dict[str, Any]] = {
     "windows and a closer look": {"labels": LABELS, "window_seconds": 40.0, "refine": True},
@@ -72,13 +72,14 @@ def shown(segment: Segment) -> str:
 
 
 def clip_of(recorded: dict[str, Any], duration: float) -> Clip:
-    times = FrameTimes(tuple(recorded["times"]))
+    count = len(recorded["shown"])
     return Clip(
         info=VideoInfo(Path("recorded.mp4"), duration, 10.0, round(10 * duration), 2, 2, 0.0, False),
         start=recorded["start"],
         end=recorded["end"],
-        frames=np.zeros((len(times), 3, 2, 2), np.uint8),
-        times=times,
+        frames=np.zeros((count, 3, 2, 2), np.uint8),
+        times=FrameTimes(tuple(sampling_instants(recorded["start"], recorded["end"], count))),
+        shown=tuple(recorded["shown"]),
         audio=None,
     )
 
@@ -132,8 +133,8 @@ def record() -> None:
                     [answer] = model.answer([row_for(clip, options, clock)])
                     answer = answer_of(rounded(asdict(answer)))
                     readings.append(read_answer(answer, clip, options, clock))
-                    times = {"start": clip.start, "end": clip.end, "times": clip.times.seconds}
-                    looks.append({"start": window.start, "end": window.end, "clip": times, "answer": asdict(answer)})
+                    shown = {"start": clip.start, "end": clip.end, "shown": clip.shown}
+                    looks.append({"start": window.start, "end": window.end, "clip": shown, "answer": asdict(answer)})
                 try:
                     wanted = looking.send(readings)
                 except StopIteration:

@@ -142,6 +142,14 @@ def test_warnings_about_a_video_are_in_the_log_with_the_task(
     assert "Task 100: 3 s are missing at the end" in caplog.text
 
 
+def test_warnings_about_a_video_are_on_the_status_page(client: FlaskClient, model: ScriptedModel):
+    model.warnings = ("test_30.mp4 has 2 audio tracks; number 1 is heard.",)
+    client.post("/predict", json=tasks(VIDEO))
+    [line] = client.get("/status.json").json["predictions"]
+    assert line["warnings"] == list(model.warnings)
+    assert model.warnings[0] in client.get("/").text
+
+
 def test_a_labeling_config_cannot_forge_lines_of_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture):
     xml = config('model_frames="x&#10;2026 ERROR"')
     answer = client.post("/setup", json={"schema": xml})

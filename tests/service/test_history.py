@@ -59,6 +59,14 @@ def test_a_prediction_is_told_in_a_few_words():
     assert [each.words for each in history.predictions()] == ["1 region, 0.0 s", "2 regions, score 0.50, 1.2 s"]
 
 
+def test_warnings_of_a_prediction_are_as_short_as_failures():
+    history = History(in_memory())
+    history.predict("1", "7", {"result": []}, 1.0, ("1.mp4 has 2 audio tracks.", "\ud800" + "x" * 5000))
+    first, second = history.predictions()[0].warnings
+    assert first == "1.mp4 has 2 audio tracks."
+    assert len(second.encode()) <= MAX_SENTENCE + 10
+
+
 def test_who_tells_of_a_failure_does_not_wait_for_the_journal(tmp_path: Path):
     """A request would: /setup with a labeling config that cannot be served, while a backup has the file locked."""
     path = tmp_path / "journal.sqlite"

@@ -93,7 +93,7 @@ class Predicting:
             self.gate.wait(PATIENCE)
         if request.task is not None and (errors := self.errors.get(request.task)):
             raise errors.pop(0)
-        return TaskPrediction(entry(request.version), False, {}, {})
+        return TaskPrediction(entry(request.version), False, {}, {}, ())
 
 
 @dataclass

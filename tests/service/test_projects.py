@@ -51,7 +51,7 @@ def test_the_version_stays_when_the_config_changes_in_nothing_that_matters(chang
     "change",
     [
         {"frames": 20}, {"window_seconds": None}, {"window_seconds": 10.0}, {"refine": True}, {"constrained": False},
-        {"score_threshold": 0.5}, {"max_pixels": 100_000}, {"max_new_tokens": 100},
+        {"score_threshold": 0.5}, {"max_pixels": 100_000}, {"audio_track": 2}, {"max_new_tokens": 100},
     ],
 )  # fmt: skip
 def test_the_version_changes_with_what_the_operator_decides(

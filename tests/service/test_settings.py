@@ -44,6 +44,7 @@ MEANT: dict[str, tuple[str, Any]] = {
     "SCORE_THRESHOLD": ("0.25", 0.25),
     "PROMPT_FILE": ("/prompt.txt", Path("/prompt.txt")),
     "MAX_PIXELS": ("100352", 100_352),
+    "AUDIO_TRACK": ("2", 2),
     "MAX_NEW_TOKENS": ("64", 64),
     "LOCAL_FILES_ROOT": (HERE, Path(HERE)),
     "ALLOWED_VIDEO_HOSTS": ("minio:9000, *.example.org,", ("minio:9000", "*.example.org")),
@@ -108,6 +109,11 @@ def test_zero_pixels_leave_the_size_of_frames_to_the_checkpoint():
     assert Settings.from_env({"MAX_PIXELS": "0"}).max_pixels is None
 
 
+@pytest.mark.parametrize(("written", "track"), [("1", 1), ("All", "all"), ("", None)])
+def test_a_sound_track_is_a_number_or_all_together(written: str, track: int | str | None):
+    assert Settings.from_env({"AUDIO_TRACK": written}).audio_track == track
+
+
 def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()
@@ -128,6 +134,8 @@ def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Pa
         ("FRAMES", "2.5"),
         ("FRAMES", "769"),
         ("MAX_PIXELS", "-1"),
+        ("AUDIO_TRACK", "0"),
+        ("AUDIO_TRACK", "second"),
         ("MAX_NEW_TOKENS", "0"),
         ("WINDOW_SECONDS", "1"),
         ("WINDOW_SECONDS", "inf"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from omni_timeline.errors import RequestError
+from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, read_audio_track
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.wire import QUANTIZATIONS
 from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
@@ -81,6 +82,10 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--max-pixels", type=positive, metavar="N", help="at most this many pixels in a frame")
     group.add_argument(
+        "--audio-track", type=_audio_track, metavar="N|all",
+        help="which of several sound tracks is heard, counted from 1, or all together (default: the one browsers play)",
+    )  # fmt: skip
+    group.add_argument(
         "--remap", choices=get_args(Remap), default="real",
         help="the time that the model's positions stand for; all but the default are for comparison, see docs/remap.md",
     )  # fmt: skip
@@ -101,6 +106,7 @@ def options_from(arguments: argparse.Namespace) -> PredictOptions:
         refine=arguments.refine,
         score_threshold=arguments.score_threshold,
         max_pixels=arguments.max_pixels,
+        audio_track=arguments.audio_track,
         remap=arguments.remap,
     )
 
@@ -152,6 +158,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _audio_track(text: str) -> AudioTrack:
+    try:
+        return read_audio_track(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {AUDIO_TRACK_WORDS}; got {text!r}") from error
 
 
 def _window(text: str) -> float | None:

@@ -111,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         scheduler_for(arguments) as scheduler,
     ):
         results = predict_with_progress(scheduler, options, arguments.videos)
+        if not writer.has_warnings:
+            results = _warned(results)
         write(_collected(results, config, predictions))
     if arguments.timeline and predictions:
         from omni_timeline.export.drawings import timeline
@@ -135,6 +137,15 @@ def _collected(
                 result = replace(result, segments=tuple(map(config.labeled, result.segments)))
             predictions.append(result)
             yield result
+
+
+def _warned(results: Iterable[Prediction | Failure]) -> Iterator[Prediction | Failure]:
+    """The results; the warnings of each prediction are printed."""
+    for result in results:
+        if isinstance(result, Prediction):
+            for warning in result.warnings:
+                print_warning(warning)
+        yield result
 
 
 def _write_page(

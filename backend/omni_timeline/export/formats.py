@@ -55,12 +55,14 @@ class Writer(ABC):
         extension: how the names of its files end.
         summary: a few words for `--help`.
         is_file_per_video: a file of this format is about one video, so that several videos need a folder.
+        has_warnings: the text says what a person should know of a video; other formats have no place for it.
     """
 
     name: ClassVar[str]
     extension: ClassVar[str]
     summary: ClassVar[str]
     is_file_per_video: ClassVar[bool] = False
+    has_warnings: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         FORMATS[cls.name] = cls
@@ -98,6 +100,7 @@ class TableWriter(Writer):
     name = "table"
     extension = ".txt"
     summary = "columns of text"
+    has_warnings = True
 
     def add(self, prediction: Prediction) -> str:
         from omni_timeline.export.tables import prediction_table  # only here: `--help` need not wait for it
@@ -111,6 +114,7 @@ class JsonWriter(Writer):
     name = "json"
     extension = ".json"
     summary = "a list with an object for each video"
+    has_warnings = True
 
     def __init__(self, options: WriterOptions):
         super().__init__(options)
@@ -134,6 +138,7 @@ class JsonLinesWriter(Writer):
     name = "jsonl"
     extension = ".jsonl"
     summary = "an object for each video, one a line"
+    has_warnings = True
 
     def add(self, prediction: Prediction) -> str:
         return json.dumps(_as_object(prediction)) + "\n"

@@ -63,6 +63,10 @@ def inspection_table(report: Mapping[str, Any]) -> str:
             pair = frames[index * size : (index + 1) * size]
             rows.append([str(index), " ".join(f"{frame:.3f}" for frame in pair), f"{second:.3f}"])
         lines += _aligned(rows)
+        lines += [
+            f"  held: the picture of {clock(hold['picture'])} from {clock(hold['start'])} to {clock(hold['end'])}"
+            for hold in window["held"]
+        ]
     return "\n".join(lines)
 
 

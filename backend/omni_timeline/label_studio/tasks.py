@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -37,12 +37,14 @@ class TaskPrediction:
         kept: whether the video was predicted before.
         seconds: how long each stage took now.
         lines: how many of the model's lines were used or left out, by reason; empty where it was predicted before.
+        warnings: what a person should know of the video or of the answer, a sentence each.
     """
 
     entry: dict[str, Any]
     kept: bool
     seconds: Mapping[str, float]
     lines: Mapping[str, int]
+    warnings: tuple[str, ...]
 
 
 class Model(Protocol):
@@ -117,8 +119,9 @@ class TaskPredictor:
         """
         found, kept, seconds = self.look(request, on_progress, priority)
         if kept:
-            return TaskPrediction(_entry(found, request), True, seconds, {})
-        return TaskPrediction(_entry(found, request), False, {**seconds, **found.seconds}, found.lines)
+            return TaskPrediction(_entry(found, request), True, seconds, {}, found.warnings)
+        seconds |= found.seconds
+        return TaskPrediction(_entry(found, request), False, seconds, found.lines, found.warnings)
 
     def look(
         self, request: TaskRequest, on_progress: OnProgress, priority: Priority
@@ -160,10 +163,11 @@ class TaskPredictor:
         on_progress(Progress(WAITING))
         try:
             found = self._model.predict(video.path, request.options, on_progress, priority=priority)
-        except MediaError as error:  # it names the file; a person knows the video by another name
+        except MediaError as error:
             video.require_unchanged(state)
-            raise MediaError(str(error).replace(video.path.name, video.name)) from error
+            raise MediaError(video.named(str(error))) from error
         video.require_unchanged(state)
+        found = replace(found, warnings=tuple(map(video.named, found.warnings)))
         if not found.is_degraded:
             self._cache.put(digest, found)
         if found.model_version != request.version:
@@ -182,6 +186,10 @@ class _Video:
 
     path: Path
     name: str
+
+    def named(self, sentence: str) -> str:
+        """A sentence that names the file, with the name by which a person knows the video."""
+        return sentence.replace(self.path.name, self.name)
 
     def state(self) -> tuple[int, ...]:
         """What changes when the file is replaced or written to.

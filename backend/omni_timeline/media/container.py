@@ -6,16 +6,19 @@ name further files are refused, so that a video cannot make this machine read so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.stream import Discard
+from numpy.typing import NDArray
 
 from omni_timeline.errors import MediaError
 from omni_timeline.media.limits import DecodeLimits
+from omni_timeline.media.stamps import NO_TIME
 
 # libavformat's names of the demuxers that read one file and nothing else. Those of sound alone are here so that a
 # person hears "no video stream" instead of "not a video".
@@ -59,16 +62,17 @@ def open_media(path: Path, limits: DecodeLimits) -> Iterator[Any]:
         yield container
 
 
-def packets_of(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of one stream from where the container stands to where the file can no longer be read.
+def packets_of(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of some streams from where the container stands to where the file can no longer be read.
 
     The data of the other streams is passed over.
     """
+    wanted = {stream.index for stream in streams}
     for other in container.streams:
-        if other.index != stream.index:
+        if other.index not in wanted:
             other.discard = Discard.all
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux(*streams):
             if packet.size:  # the empty last one would drain the decoder
                 yield packet
     except (av.error.FFmpegError, IndexError):
@@ -86,6 +90,21 @@ def decoded(stream: Any, packet: Any | None) -> list[Any]:
     except av.error.FFmpegError:
         return []
     return frames
+
+
+def restamped(packets: Iterable[Any], stamps: NDArray[np.int64] | None) -> Iterator[Any]:
+    """The packets of a stream from its beginning with other presentation times; as they are for None."""
+    for place, packet in enumerate(packets):
+        if stamps is not None:
+            packet.pts = int(stamps[place]) if place < len(stamps) and stamps[place] != NO_TIME else None
+        yield packet
+
+
+def decode_everything(container: Any, stream: Any, stamps: NDArray[np.int64] | None = None) -> Iterator[Any]:
+    """All frames of a stream that decode; see `restamped`."""
+    for packet in restamped(packets_of(container, stream), stamps):
+        yield from decoded(stream, packet)
+    yield from decoded(stream, None)
 
 
 def _check_file(path: Path, limits: DecodeLimits) -> None:

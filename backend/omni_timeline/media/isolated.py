@@ -30,6 +30,7 @@ import numpy as np
 
 from omni_timeline import processes
 from omni_timeline.errors import MediaError, OmniTimelineError
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.wire import (
@@ -175,8 +176,9 @@ class Video:
         end: float | None = None,
         size: tuple[int, int] | None = None,
         audio: bool = True,
+        audio_track: AudioTrack = None,
     ) -> Clip:
-        """Frames spread evenly in time over a window of the video, and the window's sound; see `video.Video.clip`.
+        """The pictures at instants spread evenly over a window of the video, and its sound; see `video.Video.clip`.
 
         Args:
             frames: how many frames at most.
@@ -184,11 +186,12 @@ class Video:
             end: seconds of the video; its end when None.
             size: (height, width) to scale to; as displayed when None.
             audio: whether to read the sound.
+            audio_track: which of several sound tracks.
 
         Raises:
             MediaError: the window lies outside of the video, nothing in it decodes, or the worker was brought down.
         """
-        found = self._ask(ReadClip(frames, start, end, size, audio), ClipRead)
+        found = self._ask(ReadClip(frames, start, end, size, audio, audio_track), ClipRead)
         self.info = replace(found.info, path=self.path)
         if int(np.prod(found.shape)) + 4 * (found.samples or 0) > self._limits.memory_bytes:
             raise self._broken(None)  # no worker can have held as much
@@ -200,6 +203,7 @@ class Video:
             end=found.end,
             frames=pictures,
             times=FrameTimes(found.times),
+            shown=found.shown,
             audio=sound,
             warnings=found.warnings,
         )

@@ -1,12 +1,13 @@
-"""The sound of one file on the clock of its video: 16 kHz, mono, covering exactly the seconds asked for.
+"""The sound of one file on the player's clock: 16 kHz, mono, covering exactly the seconds asked for.
 
 Every decoded piece is laid where its own timestamp says, so late starts, early ends and gaps become silence and
-nothing slides. Knows nothing of frames beyond the time of the first one.
+nothing slides. Knows nothing of frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,67 +16,221 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from omni_timeline.media.container import decoded, open_media, packets_of
+from omni_timeline.media.container import open_media, packets_of, restamped
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.timebase import SAMPLE_RATE, samples_in
 
 _RUN_UP = 1.0  # s decoded before the window: MP3's bit reservoir, Opus's pre-roll (80 ms) and AAC's overlap need less
 _LEAD = 0.05  # s of the run-up that the resampler hears, so that its filter is settled when the window begins
 _JITTER = 0.005  # s a timestamp may be off before it counts as a gap; Matroska and FLV round to 1 ms
+_BLOCK = SAMPLE_RATE // 2  # samples over which it is decided whether channels cancel
+_CANCELLED = 0.25  # of the power that the mean of channels that have nothing to do with each other has
+
+
+@dataclass(frozen=True)
+class SoundTrack:
+    """A track that is heard.
+
+    Attributes:
+        path: the file.
+        stream: the track's number in it.
+        zero: container seconds at which the player's clock is 0.
+        stamps: presentation times of its packets where the file's own were mended, else None.
+        limits: how much the file may ask for.
+    """
+
+    path: Path
+    stream: int
+    zero: float
+    stamps: NDArray[np.int64] | None
+    limits: DecodeLimits
 
 
 def read_sound(
-    path: Path, *, origin: float, start: float, end: float, limits: DecodeLimits
+    tracks: Iterable[SoundTrack], start: float, end: float
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """The sound from `start` to `end`, and what a person should know about it.
-
-    Args:
-        path: a file with a sound track.
-        origin: container seconds of the video's first frame.
-        start: seconds of the video.
-        end: seconds of the video.
-        limits: how much the file may ask for.
+    """The sound from `start` to `end`, the mean of all tracks that decode, and what a person should know about it.
 
     Returns:
-        float32 (samples_in(end - start),), silence where nothing sounds; None if nothing of the sound decodes.
+        float32 (samples_in(end - start),), silence where nothing sounds; None if nothing of any track decodes.
     """
+    heard, said = [], dict[str, None]()
+    for track in tracks:
+        sound, remark = _read_track(track, start, end)
+        if sound is not None:
+            heard.append(sound)
+        if remark:
+            said[remark] = None
+    if not heard:
+        return None, tuple(said)
+    return heard[0] if len(heard) == 1 else np.mean(heard, axis=0, dtype=np.float32), tuple(said)
+
+
+def mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of all channels (samples, channels); the loudest of them where they cancel each other.
+
+    That is where the mean has less than a quarter of the power that it would have if the channels had nothing to do
+    with each other: a microphone with its wires crossed, a stereo signal that is the same on both sides, turned over.
+    """
+    mean: NDArray[np.float32] = samples.mean(axis=1)
+    power = np.square(samples).mean(axis=0)
+    if np.square(mean).mean() < _CANCELLED * power.mean() / len(power):
+        return samples[:, int(power.argmax())]
+    return mean
+
+
+def _read_track(track: SoundTrack, start: float, end: float) -> tuple[NDArray[np.float32] | None, str | None]:
+    """As `read_sound`, of one track."""
+    reader = _Reader(track, start, end)
     enter = start - _RUN_UP if start > _RUN_UP else None
-    frames = _frames(path, origin, enter, limits)
+    frames = reader.frames(enter)
     first = next(frames, None)
     if enter is not None and (first is None or first[0] > start):
-        frames = _frames(path, origin, None, limits)  # the seek landed late, or nothing sounds before `start`
+        frames = reader.frames(None)  # the seek landed late, or nothing sounds before `start`
         first = next(frames, None)
     if first is None:
-        return None, (f"The sound of {path.name} ({_codec(path, limits)}) cannot be decoded; it is left out.",)
+        return None, reader.remark(nothing=True)
     sound = np.zeros(samples_in(end - start), dtype=np.float32)
-    for second, samples in _resampled(_overlapping(chain([first], frames), start - _LEAD, end)):
-        _lay(samples, sound, round((second - start) * SAMPLE_RATE))
-    return sound, ()
+    pieces = reader.resampled(_overlapping(_without_strays(chain([first], frames)), start - _LEAD, end))
+    for second, samples in _blocks(pieces):
+        _lay(mono(samples), sound, round((second - start) * SAMPLE_RATE))
+    return sound, reader.remark(nothing=False)
 
 
-def _frames(path: Path, origin: float, enter: float | None, limits: DecodeLimits) -> Iterator[tuple[float, Any]]:
-    """(second of the video, decoded frame) from `enter` on, or from a little earlier; from the beginning for None."""
-    with open_media(path, limits) as container:
-        stream = container.streams.best("audio")
-        if stream is None or stream.codec_context is None:
-            return
-        if enter is not None:
-            try:
-                container.seek(round((origin + enter) * av.time_base))
-            except av.error.FFmpegError:
+class _Reader:
+    """Decodes one track, and keeps in mind what libav could not do."""
+
+    def __init__(self, track: SoundTrack, start: float, end: float) -> None:
+        self._track = track
+        self._span = (start, end)
+        self._lost = 0.0
+        self._why: str | None = None
+
+    def remark(self, *, nothing: bool) -> str | None:
+        """What a person should know."""
+        name, why = self._track.path.name, f" ({self._why})" if self._why else ""
+        if nothing:
+            return f"The sound of {name} ({self._codec()}) cannot be decoded{why}; it is left out."
+        if self._lost:
+            return f"{self._lost:.2f} s of the sound of {name} cannot be decoded{why}; there is silence in their place."
+        return None
+
+    def frames(self, enter: float | None) -> Iterator[tuple[float, Any]]:
+        """(second, decoded frame) from `enter` on, or from a little earlier; from the beginning for None."""
+        self._lost, self._why = 0.0, None
+        track = self._track
+        with open_media(track.path, track.limits) as container:
+            stream = container.streams[track.stream]
+            if stream.codec_context is None:
                 return
-        due = 0.0
-        for packet in chain(packets_of(container, stream), (None,)):
-            for frame in decoded(stream, packet):
-                second = due if frame.pts is None else float(frame.pts * stream.time_base) - origin
-                yield second, frame
-                due = second + frame.samples / frame.sample_rate
+            _forget_the_layout(stream.codec_context)
+            if enter is not None and track.stamps is None:
+                try:
+                    container.seek(round((track.zero + enter) * av.time_base))
+                except av.error.FFmpegError:
+                    return
+            packets = restamped(packets_of(container, stream), track.stamps)
+            if enter is not None and track.stamps is not None:
+                begin = (track.zero + enter) / stream.time_base
+                packets = (packet for packet in packets if packet.pts is None or packet.pts >= begin)
+            due = 0.0
+            for packet in chain(packets, (None,)):
+                for frame in self._decoded(stream, packet):
+                    second = due if frame.pts is None else float(frame.pts * stream.time_base) - track.zero
+                    yield second, frame
+                    due = second + frame.samples / frame.sample_rate
+
+    def resampled(self, frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """(second, samples (n, channels)); a new resampler where the timestamps jump or the sound changes its kind."""
+        resampler: Any = None
+        begun, heard, given, kind = 0.0, 0.0, 0, None
+        for second, frame in chain(frames, ((0.0, None),)):
+            is_new = frame is None or kind != _kind(frame) or abs(second - begun - heard) > _JITTER
+            if resampler is not None and is_new:
+                for samples in self._through(resampler, None, begun + heard, 0.0):
+                    yield begun + given / SAMPLE_RATE, samples
+                    given += len(samples)
+            if frame is None:
+                return
+            if is_new:
+                begun, heard, given, kind = second, 0.0, 0, _kind(frame)
+                resampler = av.AudioResampler("flt", None, SAMPLE_RATE)
+            lasting = frame.samples / frame.sample_rate
+            for samples in self._through(resampler, frame, second, lasting):
+                yield begun + given / SAMPLE_RATE, samples
+                given += len(samples)
+            heard += lasting
+
+    def _decoded(self, stream: Any, packet: Any | None) -> list[Any]:
+        try:
+            frames: list[Any] = stream.codec_context.decode(packet)
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError as error:
+            if packet is None:
+                return []
+            second = float((packet.pts or 0) * stream.time_base) - self._track.zero
+            self._lose(error, second, float((packet.duration or 0) * stream.time_base))
+            return []
+        return frames
+
+    def _through(self, resampler: Any, frame: Any | None, second: float, lasting: float) -> list[NDArray[np.float32]]:
+        try:
+            pieces = resampler.resample(frame)
+        except av.error.MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:  # sound of a kind there is none, from a damaged header
+            self._lose(error, second, lasting)
+            return []
+        return [piece.to_ndarray().reshape(piece.samples, -1) for piece in pieces if piece is not None]
+
+    def _lose(self, error: Exception, second: float, lasting: float) -> None:
+        reason = getattr(error, "strerror", None) or str(error)
+        if not reason.startswith("Error number"):  # one that libav has no words for
+            self._why = self._why or reason
+        start, end = self._span
+        self._lost += max(0.0, min(second + lasting, end) - max(second, start))
+
+    def _codec(self) -> str:
+        with open_media(self._track.path, self._track.limits) as container:
+            context = container.streams[self._track.stream].codec_context
+            return context.name if context else "unknown codec"
 
 
-def _codec(path: Path, limits: DecodeLimits) -> str:
-    with open_media(path, limits) as container:
-        contexts = [stream.codec_context for stream in container.streams.audio]
-        return ", ".join(context.name if context else "unknown codec" for context in contexts)
+def _forget_the_layout(context: Any) -> None:
+    """Makes the channels of a stream numbers without names.
+
+    PyAV 18.1 frees the names of an unusual layout twice, once for the frame and once for its `layout`, and crashes.
+    Read once and replaced, they are freed once. Decoders that know their layout better still set it.
+    """
+    if channels := context.layout.nb_channels:
+        context.layout = f"{channels} channels"
+
+
+def _kind(frame: Any) -> tuple[Any, ...]:
+    return frame.sample_rate, frame.format.name, frame.layout.name
+
+
+def _without_strays(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+    """The frames, one whose timestamp alone is out of line put where it belongs: behind the one before."""
+    due: float | None = None
+    held: tuple[float, Any] | None = None
+    for second, frame in frames:
+        lasting = frame.samples / frame.sample_rate
+        if held is not None:
+            assert due is not None
+            held_lasting = held[1].samples / held[1].sample_rate
+            in_line = abs(second - due - held_lasting) <= _JITTER
+            yield (due, held[1]) if in_line else held
+            due = (due if in_line else held[0]) + held_lasting
+            held = None
+        if due is not None and abs(second - due) > _JITTER:
+            held = (second, frame)
+            continue
+        yield second, frame
+        due = second + lasting
+    if held is not None:
+        yield held
 
 
 def _overlapping(frames: Iterable[tuple[float, Any]], start: float, end: float) -> Iterator[tuple[float, Any]]:
@@ -86,35 +241,21 @@ def _overlapping(frames: Iterable[tuple[float, Any]], start: float, end: float) 
             yield second, frame
 
 
-def _resampled(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """(second, samples) pieces; a new resampler wherever the timestamps jump or the sound changes its format."""
-    resampler: Any = None
-    begun, heard, given, kind = 0.0, 0.0, 0, None
-
-    def flushed(frame: Any) -> Iterator[tuple[float, NDArray[np.float32]]]:
-        nonlocal given
-        try:
-            pieces = resampler.resample(frame)
-        except av.error.FFmpegError:
-            return  # sound of a kind there is none, from a damaged header
-        for piece in pieces:
-            if piece is not None:  # what flushing returns when there was nothing to resample
-                samples = piece.to_ndarray()[0]
-                yield begun + given / SAMPLE_RATE, samples
-                given += len(samples)
-
-    for second, frame in frames:
-        if kind != (frame.sample_rate, frame.format.name, frame.layout.name) or abs(second - begun - heard) > _JITTER:
-            if resampler is not None:
-                yield from flushed(None)
-            kind = (frame.sample_rate, frame.format.name, frame.layout.name)
-            begun, heard, given = second, 0.0, 0
-            # Without the limit, stereo of floats is mixed at 0.71 a channel and clips; with it at 0.5, the mean.
-            resampler = av.AudioResampler("fltp", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
-        heard += frame.samples / frame.sample_rate
-        yield from flushed(frame)
-    if resampler is not None:
-        yield from flushed(None)
+def _blocks(pieces: Iterable[tuple[float, NDArray[np.float32]]]) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """Pieces that follow each other without a gap, put together to blocks of half a second and more."""
+    together: list[NDArray[np.float32]] = []
+    begin, count = 0.0, 0
+    for second, samples in pieces:
+        follows = together and abs(second - begin - count / SAMPLE_RATE) < 1e-6
+        if together and (count >= _BLOCK or not follows or samples.shape[1] != together[0].shape[1]):
+            yield begin, np.concatenate(together)
+            together = []
+        if not together:
+            begin, count = second, 0
+        together.append(samples)
+        count += len(samples)
+    if together:
+        yield begin, np.concatenate(together)
 
 
 def _lay(samples: NDArray[np.float32], sound: NDArray[np.float32], position: int) -> None:

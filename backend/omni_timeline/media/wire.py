@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import VideoInfo
 from omni_timeline.media.limits import DecodeLimits
 
@@ -81,6 +82,7 @@ class ReadClip:
     end: float | None
     size: tuple[int, int] | None
     audio: bool
+    audio_track: AudioTrack
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class ClipRead:
     start: float
     end: float
     times: tuple[float, ...]
+    shown: tuple[float, ...]
     shape: tuple[int, int, int, int]
     samples: int | None
     warnings: tuple[str, ...]

@@ -127,6 +127,7 @@ def _clip(video: Video, message: ReadClip) -> Clip:
         end=message.end,
         resize=None if size is None else lambda _height, _width: (size[0], size[1]),
         audio=message.audio,
+        audio_track=message.audio_track,
     )
 
 
@@ -137,6 +138,7 @@ def _send_clip(peer: socket.socket, clip: Clip) -> None:
         start=clip.start,
         end=clip.end,
         times=clip.times.seconds,
+        shown=clip.shown,
         shape=(count, channels, height, width),
         samples=None if clip.audio is None else len(clip.audio),
         warnings=clip.warnings,

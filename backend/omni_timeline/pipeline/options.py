@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from omni_timeline.errors import RequestError
+from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
 
 Remap = Literal["real", "nominal", "rescale"]
 
 # Raised whenever the same answers of a model give other segments: by another grammar, reading, score or merging. It is
 # a part of every model version, so that predictions made by older code are not taken for those of this one.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
@@ -44,6 +45,8 @@ class PredictOptions:
         refine: look again, closely, at where events begin and end.
         score_threshold: segments that the model is less sure of are left out; 0 to 1.
         max_pixels: the largest frame, in pixels, that the model gets; None for what its processor was saved with.
+        audio_track: which of several sound tracks the model hears: a number from 1, "all" for all together, or None
+            for the one that browsers play.
         remap: the time that the model's positions stand for. "real" is the video's own. "nominal" is what the stock
             processor assumes, frames at 2 fps, and what the model says is left as it is. "rescale" is nominal too,
             but what it says is stretched to the true duration; that cannot be done to a sound track, so clips with
@@ -66,6 +69,7 @@ class PredictOptions:
     refine: bool = False
     score_threshold: float = 0.0
     max_pixels: int | None = None
+    audio_track: AudioTrack = None
     remap: Remap = "real"
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     stretch: tuple[float, float] | None = None
@@ -82,6 +86,8 @@ class PredictOptions:
             )
         if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] < math.inf:
             raise RequestError(f"stretch must have 0 <= start < end, got {self.stretch}.")
+        if not is_audio_track(self.audio_track):
+            raise RequestError(f"audio_track must be {AUDIO_TRACK_WORDS}; got {self.audio_track!r}.")
         if not 0 <= self.score_threshold <= 1:
             raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
         if self.remap not in get_args(Remap):

@@ -84,14 +84,15 @@ class Pipeline:
     def inspect(self, path: Path, options: PredictOptions | None = None) -> dict[str, Any]:
         """What the model is given of one video, for a person or a test to look at: `omni-timeline inspect --json`."""
         run, family = self._run(path, options), self.model.family
-        described = [(clip.info, self._describe(run, clip)) for clip in self.clips(path, options)]
-        info, words = described[0][0], run.options.words
+        described = [(clip, self._describe(run, clip)) for clip in self.clips(path, options)]
+        info, words = described[0][0].info, run.options.words
         return {
             "video": str(path),
             "duration": info.duration,
             "fps": info.fps,
             "has_audio": info.has_audio,
             "start_time": info.start_time,
+            "warnings": list(dict.fromkeys(warning for clip, _ in described for warning in clip.warnings)),
             "frames_per_grid": family.frames_per_grid,
             "windows": [window for _, window in described],
             "system_prompt": family.system_prompt if words.system is None else words.system,
@@ -136,14 +137,17 @@ class Pipeline:
     def _describe(self, run: VideoRun, clip: Clip) -> dict[str, Any]:
         """What the model is given of one clip.
 
-        `grid_seconds` is not what we meant to tell the model, but what the model itself makes of the tensors, in
-        seconds of the video.
+        `frame_seconds` is when the pictures appear that stand at the `instants`; `held` is where one stands for
+        longer. `grid_seconds` is not what we meant to tell the model, but what the model itself makes of the tensors.
+        All are seconds of the player.
         """
         report = self.model.report(run.row(clip))
         return {
             "start": clip.start,
             "end": clip.end,
-            "frame_seconds": list(clip.times.seconds),
+            "instants": list(clip.times.seconds),
+            "frame_seconds": list(clip.shown),
+            "held": [{"start": hold.start, "end": hold.end, "picture": hold.picture} for hold in clip.held],
             "second_per_grid": report.second_per_grid,
             "grid_seconds": [clip.start + second for second in report.grid_seconds],
             "audio_tokens": report.audio_tokens,

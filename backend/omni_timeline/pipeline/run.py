@@ -102,6 +102,7 @@ class VideoRun:
                 end=window.end if window.end < info.duration else None,
                 frames=self.family.whole_grids(self.options.frames),
                 size=self._frame_size(),
+                audio_track=self.options.audio_track,
             )
         if self.options.remap == "rescale" and clip.audio is not None:
             raise RequestError(

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -28,12 +28,14 @@ class TaskLine:
         project: the project's id, or "".
         words: how far it is, or the outcome.
         at: when, in seconds since 1970.
+        warnings: what a person should know of the video or of its prediction, a sentence each.
     """
 
     task: str
     project: str
     words: str
     at: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,19 @@ class History:
         self._failures: deque[TaskFailure] = deque((TaskFailure(*row) for row in rows), maxlen=SHOWN_FAILURES)
         self._is_saved = True
 
-    def predict(self, task: str, project: str, entry: Mapping[str, Any], seconds: float) -> None:
+    def predict(
+        self, task: str, project: str, entry: Mapping[str, Any], seconds: float, warnings: Sequence[str] = ()
+    ) -> None:
         """Add a prediction that took so many seconds."""
         regions = {region["id"] for region in entry.get("result", [])}
         score = f", score {entry['score']:.2f}" if "score" in entry else ""
         words = f"{len(regions)} region{'s' * (len(regions) != 1)}{score}, {seconds:.1f} s"
         with self._lock:
-            self._predictions.append(TaskLine(task, project, words, time.time()))
+            self._predictions.append(TaskLine(task, project, words, time.time(), tuple(map(_shortened, warnings))))
 
     def fail(self, task: str, project: str, sentence: str) -> None:
         """Add a failure; it replaces an earlier one of the same task with the same sentence."""
-        sentence = sentence.encode(errors="replace").decode()  # an address in it may hold halves of characters
-        sentence = sentence if len(sentence) <= MAX_SENTENCE else f"{sentence[:MAX_SENTENCE]} …"
+        sentence = _shortened(sentence)
         with self._lock:
             for other in [each for each in self._failures if (each.task, each.sentence) == (task, sentence)]:
                 self._failures.remove(other)
@@ -105,3 +108,9 @@ class History:
         """The last ones, newest first."""
         with self._lock:
             return list(reversed(self._failures))
+
+
+def _shortened(sentence: str) -> str:
+    """A sentence as the page can show it: an address in it may be long, and hold halves of characters."""
+    sentence = sentence.encode(errors="replace").decode()
+    return sentence if len(sentence) <= MAX_SENTENCE else f"{sentence[:MAX_SENTENCE]} …"

@@ -284,7 +284,7 @@ class Jobs:
         else:
             entry = job.entry = found.entry
             self._metrics.count(found)
-            self._history.predict(job.task, job.project, entry, time.monotonic() - job.began)
+            self._history.predict(job.task, job.project, entry, time.monotonic() - job.began, found.warnings)
             now = time.monotonic()
             self._end(job, lambda outbox, item: outbox.record(Event.PREDICTED, item, now, due=job.until, entry=entry))
 

@@ -81,6 +81,7 @@ def options_of(settings: Settings) -> PredictOptions:
         refine=settings.refine,
         score_threshold=settings.score_threshold,
         max_pixels=settings.max_pixels,
+        audio_track=settings.audio_track,
         max_new_tokens=settings.max_new_tokens,
     )
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Generic, TypeVar, overload
 from urllib.parse import urlsplit
 
+from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track, read_audio_track
+
 T = TypeVar("T")
 
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -69,6 +71,7 @@ devices = Kind(
     lambda written: tuple(entry.strip() for entry in written.split(",")),
     lambda entries: all(_DEVICE.fullmatch(entry) for entry in entries),
 )
+audio_track: Kind[AudioTrack] = Kind(AUDIO_TRACK_WORDS, read_audio_track, is_audio_track)
 log_level = Kind("DEBUG, INFO, WARNING or ERROR", str.upper, lambda value: value in logging.getLevelNamesMapping())
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from omni_timeline.errors import RequestError
 from omni_timeline.label_studio.project_settings import MAX_FRAMES
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.isolated import SILENCE_SECONDS
 from omni_timeline.model.wire import QUANTIZATIONS
@@ -223,6 +224,12 @@ class Settings:
         "The largest frame that the model is given, in pixels; larger ones are made smaller. `0`: what the checkpoint "
         "was saved with.",
         default_words="the checkpoint's",
+    )
+    audio_track: AudioTrack = setting(
+        None, kinds.audio_track,
+        "Which sound track of a video with several is heard: a number from 1, or `all` for all together. A video with "
+        "fewer tracks is heard as browsers play it.",
+        default_words="the one that browsers play",
     )
     max_new_tokens: int = setting(
         DEFAULT_MAX_NEW_TOKENS, kinds.whole(1, 32_768), "The length, in tokens, at which an answer is cut off."

@@ -120,7 +120,7 @@ class RealTimeInputs:
         prompt: Prompt | str | Sequence[Prompt] = DEFAULT_PROMPT,
         second_per_grid: Sequence[float] | None = None,
     ) -> ClipInputs:
-        """The inputs of a batch: one row a clip, padded on the left; time 0 of a row is the first frame of its clip.
+        """The inputs of a batch: one row a clip, padded on the left; time 0 of a row is the start of its clip.
 
         `use_audio_in_video` is among them, so that `model.generate(**inputs)` is always told. Left out, all positions
         come out wrong, and nothing says so.
