@@ -24,8 +24,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"media", "answers", "model"},
     "label_studio": {"pipeline.options", "pipeline.prediction", "pipeline.cache"},
     "export": {"pipeline.prediction", "media.clip", "label_studio.labeling_config"},
-    "service": {"media", "answers", "model", "pipeline", "label_studio"},
-    "cli": {"media", "answers", "model", "pipeline", "label_studio", "export", "service"},
+    "learning": {"media", "answers", "model", "pipeline", "label_studio", "export"},
+    "service": {"media", "answers", "model", "pipeline", "label_studio", "learning"},
+    "cli": {"media", "answers", "model", "pipeline", "label_studio", "export", "learning", "service"},
 }
 
 # Libraries that are heavy, or reach far, and the only folders that import them.

@@ -13,17 +13,31 @@ Conventions
 
     The mean IoU is taken over the reference segments; one that is not matched counts as 0.
 
+    Average precision is ActivityNet's (its Evaluation/eval_detection.py): within a clip each estimate, the surest one
+    first, takes the free reference segment of its label that it overlaps most, if by at least `iou`; precision is the
+    highest at that recall or above; mAP is the mean over labels of the reference and over IoU .5, .55, ..., .95.
+
+    A calibration error (ECE) is never 0 in a sample: `calibration_error_floor` says what scores that are exactly right
+    would show.
+
 Knows nothing of videos, models or Label Studio.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
 
 from omni_timeline.segments import Segment
 from omni_timeline.segments import iou as overlap_ratio  # `iou` is the threshold here
+
+ACTIVITYNET_IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
+BINS = 10  # of a calibration error
+Clip = tuple[Sequence[Segment], Sequence[Segment]]  # what is there, and what was estimated
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,130 @@ def boundary_errors(reference: Sequence[Segment], estimate: Sequence[Segment], i
     """How far the matched pairs' starts and ends lie apart: two absolute values in seconds for each pair."""
     pairs = match(reference, estimate, iou)
     return [abs(error) for a, b in pairs for error in (a.start - b.start, a.end - b.end)]
+
+
+def edge_hits(reference: Sequence[Segment], estimate: Sequence[Segment], tolerance: float = 0.5) -> Score:
+    """How many starts and ends lie within `tolerance` seconds of each other, whatever their labels.
+
+    Starts are compared with starts and ends with ends, one-to-one.
+    """
+    starts = _within([s.start for s in reference], [s.start for s in estimate], tolerance)
+    ends = _within([s.end for s in reference], [s.end for s in estimate], tolerance)
+    return Score(starts + ends, 2 * len(reference), 2 * len(estimate))
+
+
+@dataclass(frozen=True)
+class RankedHit:
+    """An estimated segment, and at which of several IoU thresholds it is right.
+
+    Attributes:
+        label: folded, so that labels that agree are equal.
+        score: 0 where nobody said.
+        right: one for each threshold.
+    """
+
+    label: str
+    score: float
+    right: tuple[bool, ...]
+
+
+def ranked_hits(
+    reference: Sequence[Segment], estimate: Sequence[Segment], ious: Sequence[float] = ACTIVITYNET_IOUS
+) -> list[RankedHit]:
+    """Which estimates of one clip are right, as ActivityNet counts it, the surest first."""
+    ordered = sorted(estimate, key=lambda segment: -(segment.score or 0.0))
+    taken: list[set[int]] = [set() for _ in ious]
+    hits = []
+    for found in ordered:
+        overlaps = sorted(
+            (-overlap_ratio(found, wanted), number)
+            for number, wanted in enumerate(reference)
+            if _label(wanted) == _label(found)
+        )
+        right = []
+        for threshold, used in zip(ious, taken, strict=True):
+            partner = next((n for share, n in overlaps if -share >= threshold and n not in used), None)
+            used |= set() if partner is None else {partner}
+            right.append(partner is not None)
+        hits.append(RankedHit(_label(found), found.score or 0.0, tuple(right)))
+    return hits
+
+
+def average_precision(hits: Sequence[tuple[float, bool]], wanted: int) -> float:
+    """The area under precision over recall.
+
+    Args:
+        hits: score, and whether it is right, of all estimates of one label.
+        wanted: how many reference segments there are, at least one.
+    """
+    precisions, recalls, right = [1.0], [0.0], 0
+    for number, (_, is_right) in enumerate(sorted(hits, key=lambda hit: -hit[0]), 1):
+        right += is_right
+        precisions.append(right / number)
+        recalls.append(right / wanted)
+    area, best = 0.0, 0.0
+    for step in range(len(recalls) - 1, 0, -1):
+        best = max(best, precisions[step])
+        area += best * (recalls[step] - recalls[step - 1])
+    return area
+
+
+def average_precisions(clips: Iterable[Clip], ious: Sequence[float] = ACTIVITYNET_IOUS) -> dict[str, float]:
+    """The mean average precision over `ious`, for each label of the reference, in lower case."""
+    wanted: dict[str, int] = defaultdict(int)
+    hits: dict[str, list[RankedHit]] = defaultdict(list)
+    for reference, estimate in clips:
+        for segment in reference:
+            wanted[_label(segment)] += 1
+        for hit in ranked_hits(reference, estimate, ious):
+            hits[hit.label].append(hit)
+    return mean_precisions(hits, wanted)
+
+
+def mean_precisions(hits: Mapping[str, Sequence[RankedHit]], wanted: Mapping[str, int]) -> dict[str, float]:
+    """As `average_precisions`, from the hits of all clips and the number of reference segments, by label."""
+    return {
+        label: fmean(
+            average_precision(
+                [(hit.score, right) for hit, right in zip(hits.get(label, ()), column, strict=True)], count
+            )
+            for column in zip(*(hit.right for hit in hits[label]), strict=True)
+        )
+        if hits.get(label)
+        else 0.0
+        for label, count in wanted.items()
+    }
+
+
+def brier(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """The mean square by which scores miss 1 for what is right and 0 for what is wrong."""
+    return fmean((score - is_right) ** 2 for score, is_right in zip(scores, right, strict=True))
+
+
+def calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = BINS) -> float:
+    """How far, on average, the share of right ones is from the mean score, within bins of equal width (ECE)."""
+    numbers = np.minimum((np.asarray(scores) * bins).astype(int), bins - 1)
+    gaps = np.bincount(numbers, np.asarray(scores) - np.asarray(right, float), minlength=bins)
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def calibration_error_floor(scores: Sequence[float], bins: int = BINS, draws: int = 1000, seed: int = 0) -> float:
+    """The calibration error that such scores show on average where each of them is exactly the chance to be right."""
+    rng = np.random.default_rng(seed)
+    chances = np.asarray(scores)
+    return fmean(calibration_error(scores, (rng.random(len(chances)) < chances).tolist(), bins) for _ in range(draws))
+
+
+def _within(wanted: Sequence[float], found: Sequence[float], tolerance: float) -> int:
+    """How many pairs of instants lie within `tolerance` of each other, one-to-one: earliest first is as many as can."""
+    waiting, pairs = deque(sorted(found)), 0
+    for instant in sorted(wanted):
+        while waiting and waiting[0] < instant - tolerance:
+            waiting.popleft()
+        if waiting and waiting[0] <= instant + tolerance:
+            waiting.popleft()
+            pairs += 1
+    return pairs
 
 
 def _augment(first: int, partners: Sequence[Sequence[int]], taken_by: dict[int, int]) -> None:

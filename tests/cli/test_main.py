@@ -69,7 +69,14 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(
     "argv",
-    [["--help"], ["predict", "--help"], ["inspect", "--help"], ["serve", "--help"], ["predict", "a.mp4", "--typo"]],
+    [
+        ["--help"],
+        ["predict", "--help"],
+        ["inspect", "--help"],
+        ["serve", "--help"],
+        ["learn", "--help"],
+        ["predict", "a.mp4", "--typo"],
+    ],
     ids=" ".join,
 )
 def test_help_and_a_mistyped_option_load_nothing_heavy(argv: list[str]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from omni_timeline.cli.terminal import predict_with_progress
+from omni_timeline.cli.terminal import predict_with_progress, show_progress
 from omni_timeline.errors import ModelError
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
@@ -68,3 +68,24 @@ def test_without_a_model_nothing_is_begun():
 
     with pytest.raises(ModelError, match="no folder nowhere"):
         next(predict_with_progress(Failing(), PredictOptions(), VIDEOS))
+
+
+def stages(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> str:
+    """What is shown of work in two stages, of which the second is not counted."""
+    monkeypatch.setattr("sys.stderr", stderr)
+    with show_progress() as on_progress:
+        for done in range(3):
+            on_progress(Progress("predicting", done, 2))
+        on_progress(Progress("calibrating"))
+    return stderr.getvalue()
+
+
+def test_a_terminal_shows_the_stages_of_learning(monkeypatch: pytest.MonkeyPatch):
+    told = stages(monkeypatch, Terminal())
+    assert "predicting" in told
+    assert "2/2" in told
+    assert told.index("calibrating") > told.index("predicting")
+
+
+def test_a_pipe_gets_no_stages(monkeypatch: pytest.MonkeyPatch):
+    assert stages(monkeypatch, io.StringIO()) == ""

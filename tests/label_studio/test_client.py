@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -165,3 +166,42 @@ def test_nobody_there_is_not_unclear():
     with pytest.raises(DeliveryError) as refusal:
         LabelStudioApi("http://127.0.0.1:1", LEGACY_TOKEN).prediction_versions(7)
     assert refusal.value.kind == "unreachable"
+
+
+def page(total: int, *numbers: int) -> tuple[int, dict[str, str], bytes]:
+    tasks = [{"id": number, "annotations": [], "predictions": []} for number in numbers]
+    return 200, {}, json.dumps({"total": total, "tasks": tasks}).encode()
+
+
+def test_corrected_tasks_come_page_by_page_as_they_are_stored(answers: Answers):
+    answers.queue = [page(5, 1, 2), page(5, 3, 4), page(5, 5)]
+    found = [task["id"] for task in LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7)]
+    assert found == [1, 2, 3, 4, 5]
+    asked = [parse_qs(urlsplit(path).query) for _, path, _, _ in answers.asked]
+    assert [query["page"] for query in asked] == [["1"], ["2"], ["3"]]
+    assert {query["project"][0] for query in asked} == {"7"}
+    assert {query["resolve_uri"][0] for query in asked} == {"false"}  # addresses, not signed ones
+    [condition] = json.loads(asked[0]["query"][0])["filters"]["items"]
+    assert (condition["filter"], condition["operator"]) == ("filter:tasks:total_annotations", "greater")
+
+
+def test_tasks_that_come_and_go_while_they_are_read_are_neither_lost_nor_doubled(answers: Answers):
+    answers.queue = [page(4, 1, 2), page(3, 2, 3), page(3, 3), (404, {}, b'{"detail": "Invalid page."}')]
+    assert [task["id"] for task in LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7)] == [1, 2, 3]
+
+
+def test_a_project_without_corrections_has_no_pages(answers: Answers):
+    answers.queue = [page(0)]
+    assert list(LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7)) == []
+    answers.queue = [(404, {}, b'{"detail": "Not found."}')]
+    with pytest.raises(DeliveryError) as refusal:
+        list(LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7))
+    assert refusal.value.kind == "gone"
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"tasks": 7}', b'{"tasks": [7], "total": 1}', b"<html>"])
+def test_an_odd_list_of_tasks_is_refused(content: bytes, answers: Answers):
+    answers.queue = [(200, {}, content)]
+    with pytest.raises(DeliveryError) as refusal:
+        list(LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7))
+    assert refusal.value.kind == "busy"

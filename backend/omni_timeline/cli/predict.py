@@ -21,10 +21,12 @@ from omni_timeline.cli.output import STDOUT, open_output
 from omni_timeline.cli.terminal import predict_with_progress, print_error, print_warning
 from omni_timeline.errors import RequestError
 from omni_timeline.export.formats import FORMATS, WriterOptions
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, Prediction
 
 if TYPE_CHECKING:
     from omni_timeline.label_studio.labeling_config import LabelConfig
+    from omni_timeline.learning.version import LearnedVersion
     from omni_timeline.segments import Segment
 
 OK, SOME_FAILED = 0, 1  # exit codes
@@ -39,6 +41,7 @@ examples:
   omni-timeline predict clip.mp4 --model Qwen/Qwen2.5-Omni-3B --device cuda:1
   omni-timeline predict clip.mp4 --labels "speech,applause,music"
   omni-timeline predict lecture.mp4 --window-seconds 25 --refine
+  omni-timeline predict lecture.mp4 --learned versions/first
   omni-timeline predict *.mp4 --view page.html --timeline timeline.png
   omni-timeline predict *.mp4 --format jsonl | jq -c '.segments[] | [.start, .end, .label]'
   omni-timeline predict *.mp4 --format csv --output events.csv
@@ -58,6 +61,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--label-config", type=Path, metavar="FILE",
         help="a Label Studio labeling config: its labels, and its model_* attributes in place of the options above",
+    )  # fmt: skip
+    parser.add_argument(
+        "--learned", type=Path, metavar="DIR",
+        help="a version that `omni-timeline learn` made: with its options, in place of those above",
     )  # fmt: skip
     parser.add_argument(
         "--truth", action="store_true",
@@ -97,7 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         OSError: a file cannot be written.
     """
     config = _label_config(arguments.label_config)
-    options = config.options(options_from(arguments)) if config else options_from(arguments)
+    learned = _learned(arguments)
+    options = learned.options if learned else options_from(arguments)
+    options = config.options(options) if config else options
     truths = {video: _truth(video) for video in arguments.videos} if arguments.truth else {}
     if arguments.embed and not arguments.view:
         raise RequestError("--embed needs --view FILE, the page that the videos are put into")
@@ -110,6 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
         open_output(arguments.output, arguments.videos, writer, writer_options) as write,
         scheduler_for(arguments) as scheduler,
     ):
+        if learned:
+            scheduler.wait()
+            learned.check_base(str(scheduler.checkpoint_version))
         results = predict_with_progress(scheduler, options, arguments.videos)
         if not writer.has_warnings:
             results = _warned(results)
@@ -170,6 +182,26 @@ def _label_config(file: Path | None) -> LabelConfig | None:
     from omni_timeline.label_studio.labeling_config import LabelConfig
 
     return LabelConfig.from_xml(read_text(file))
+
+
+def _learned(arguments: argparse.Namespace) -> LearnedVersion | None:
+    """The version of `--learned`, which decides all input options.
+
+    Raises:
+        RequestError: there is none, it is not offered, or another option contradicts it.
+    """
+    if arguments.learned is None:
+        return None
+    from omni_timeline.learning.version import LearnedVersion
+
+    if options_from(arguments) != PredictOptions():
+        raise RequestError(
+            "--learned has its own options: leave out --frames, --labels and what else the model is given"
+        )
+    version = LearnedVersion.load(arguments.learned)
+    if not version.is_offered:
+        raise RequestError(f"the version in {arguments.learned} is not offered: {version.reason}")
+    return version
 
 
 def _truth(video: Path) -> tuple[Segment, ...]:

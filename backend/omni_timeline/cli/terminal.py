@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omni_timeline.pipeline.options import PredictOptions
-    from omni_timeline.pipeline.prediction import Failure, Prediction, Progress
+    from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Progress
     from omni_timeline.pipeline.scheduler import Scheduler
 
 
@@ -28,6 +29,28 @@ def print_error(message: str) -> None:
 def print_warning(message: str) -> None:
     """Prints what a person should know of a command that succeeded."""
     print(f"omni-timeline: warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def show_progress() -> Iterator[OnProgress]:
+    """Something to call with how far the work is: a bar for each stage, where stderr is a terminal."""
+    from tqdm import tqdm
+
+    bar, stage = tqdm(disable=not sys.stderr.isatty(), dynamic_ncols=True), ""
+
+    def show(progress: Progress) -> None:
+        nonlocal stage
+        if progress.stage != stage:
+            stage = progress.stage
+            bar.reset(progress.total)
+            bar.set_description(stage)
+        bar.n = progress.done
+        bar.refresh()
+
+    try:
+        yield show
+    finally:
+        bar.close()
 
 
 def predict_with_progress(

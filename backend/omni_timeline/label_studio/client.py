@@ -1,11 +1,12 @@
-"""Label Studio's REST interface, as far as predictions need it: look, store, and what a refusal means.
+"""Label Studio's REST interface, as far as it is needed: predictions, corrected tasks, and what a refusal means.
 
 Knows addresses, statuses and which failures pass. Knows nothing of queues or of when to try again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ TIMEOUT = (5.0, 20.0)  # s: to connect, and between two bytes
 ANSWER_SECONDS = 60.0  # s: for the body of an answer
 MAX_ANSWER_BYTES = 32 * 1024 * 1024  # of a task's predictions, decompressed: thousands of regions each
 MAX_RETRY_AFTER = 300.0  # s
+TASKS_PER_PAGE = 20  # with all their annotations and predictions
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,34 @@ class LabelStudioApi:
         if not isinstance(config, str):
             raise _odd("a project without a labeling config")
         return config
+
+    def corrected_tasks(self, project: int) -> Iterator[dict[str, Any]]:
+        """The tasks of a project that have annotations, with these and their predictions; page by page.
+
+        Raises:
+            DeliveryError: Label Studio does not give them.
+        """
+        annotated = {"filter": "filter:tasks:total_annotations", "operator": "greater", "type": "Number", "value": 0}
+        query = json.dumps({"filters": {"conjunction": "and", "items": [annotated]}})
+        # The addresses of videos as the tasks have them, not signed ones.
+        params = {"project": str(project), "fields": "all", "resolve_uri": "false", "query": query}
+        seen: set[Any] = set()
+        page, is_last = 1, False
+        while not is_last:
+            paged = {**params, "page": str(page), "page_size": str(TASKS_PER_PAGE)}
+            try:
+                answer = self._call("GET", "/api/tasks", params=paged)
+            except DeliveryError as error:
+                if error.kind == "gone" and seen:
+                    return  # there is no such page: tasks were deleted meanwhile
+                raise
+            tasks = member(answer, "tasks")
+            if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+                raise _odd("its list of tasks is not a list")
+            found = [task for task in tasks if task.get("id") not in seen]
+            yield from found
+            seen |= {task.get("id") for task in found}
+            page, is_last = page + 1, not found or len(seen) == member(answer, "total")
 
     def _call(self, method: str, path: str, *, params: dict[str, str] | None = None, json: Any = None) -> Any:
         """The JSON value that Label Studio answers."""

@@ -36,7 +36,7 @@ def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequen
         [reading] = yield Round(
             "looking", (Window(max(0.0, min(start, duration - MIN_WINDOW_SECONDS)), min(end, duration)),)
         )
-        return reading.segments
+        return _calibrated(reading.segments, duration, options)
     windows = tuple(split_windows(duration, options.window_seconds))
     readings = yield Round("windows", windows)
     segments = merge_windows(
@@ -53,4 +53,10 @@ def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequen
         segments = refine_edges(
             segments, [(look, reading.segments) for look, reading in zip(planned, closer, strict=True)]
         )
+    segments = _calibrated(segments, duration, options)
     return tuple(segment for segment in segments if segment.score is None or segment.score >= options.score_threshold)
+
+
+def _calibrated(segments: Sequence[Segment], duration: float, options: PredictOptions) -> tuple[Segment, ...]:
+    """The segments as the project would have them, where its options have learned how."""
+    return tuple(segments) if options.calibration is None else options.calibration.apply(segments, duration)

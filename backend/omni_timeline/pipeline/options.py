@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from omni_timeline.errors import RequestError
 from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
+from omni_timeline.pipeline.calibration import Calibration
 
 Remap = Literal["real", "nominal", "rescale"]
 
@@ -54,6 +55,8 @@ class PredictOptions:
         max_new_tokens: where the answer about one window is cut off.
         stretch: start and end, in seconds, of the only part that is looked at, in one window; None for the whole video.
         question: what is asked in place of the prompt; the answer is free text, and there are no segments.
+        calibration: how the answers are read for one project; None reads them as they are. It may ask with other
+            labels than `labels`, which are then those that come out.
 
     Raises:
         RequestError: a setting that cannot be.
@@ -74,6 +77,7 @@ class PredictOptions:
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
     stretch: tuple[float, float] | None = None
     question: str = ""
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "max_new_tokens"):
@@ -96,8 +100,9 @@ class PredictOptions:
     @property
     def closed_labels(self) -> tuple[str, ...]:
         """The labels that the model has to choose from; empty when it writes its own words."""
-        generic = len(self.labels) == 1 and self.labels[0].strip().casefold() in GENERIC_LABELS
-        return () if generic else self.labels
+        asked = self.labels if self.calibration is None or self.calibration.asked is None else self.calibration.asked
+        generic = len(asked) == 1 and asked[0].strip().casefold() in GENERIC_LABELS
+        return () if generic else asked
 
     @property
     def words(self) -> Prompt:
@@ -110,5 +115,7 @@ class PredictOptions:
 
     def version(self, checkpoint_version: str) -> str:
         """Names a checkpoint asked in this way by this code: the same version predicts the same."""
-        settings = json.dumps({**asdict(self), "results": RESULTS_VERSION}, sort_keys=True).encode()
-        return f"{checkpoint_version}-{hashlib.sha256(settings).hexdigest()[:6]}"
+        settings = {**asdict(self), "results": RESULTS_VERSION}
+        if self.calibration is None:
+            del settings["calibration"]  # as before there were any
+        return f"{checkpoint_version}-{hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]}"

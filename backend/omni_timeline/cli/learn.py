@@ -1,0 +1,71 @@
+"""`omni-timeline learn`: makes a learned version of a project's corrections."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from omni_timeline.cli.arguments import add_command, add_input_arguments, add_model_arguments, positive
+from omni_timeline.cli.evaluate import summary
+from omni_timeline.cli.source import SOURCE_HELP, add_source_arguments, open_model, open_source, options_for
+from omni_timeline.cli.terminal import show_progress
+
+OFFERED, NOT_OFFERED = 0, 3  # exit codes
+
+DESCRIPTION = f"""\
+Learns from the corrections of a project how it reads the model: what it calls things, where it begins and ends them,
+what scores are worth. No GPU and no training are needed; the model is asked about each corrected video twice.
+
+The version is a folder with everything it is and a report. It is offered only where it is no worse on tasks that it was
+not learned from; otherwise the report says why not.
+
+examples:
+  omni-timeline learn export.json --videos videos/ --label-config config.xml --output versions/first
+  omni-timeline learn --project 7 --output versions/first
+  omni-timeline predict clip.mp4 --learned versions/first
+  omni-timeline evaluate --project 7 --learned versions/first --report report.html
+
+{SOURCE_HELP}
+exit codes: 0 a version is offered, 1 nothing could be learned, 2 the command line is invalid, 3 not offered: no better
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the others."""
+    parser = add_command(commands, "learn", "learn from a project's corrections", DESCRIPTION, run)
+    add_source_arguments(parser)
+    group = parser.add_argument_group("what comes out")
+    group.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder of the version; a new one")
+    group.add_argument("--no-training", action="store_true", help="calibrate only; so far that is all there is")
+    group.add_argument(
+        "--max-minutes", type=positive, metavar="N",
+        help="ask the model for at most so long; videos that it did not come to are not learned from",
+    )  # fmt: skip
+    add_model_arguments(parser)
+    add_input_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Learns, writes the version and prints what it is worth.
+
+    Raises:
+        OmniTimelineError: the corrections or the model cannot be used, or the folder is not free.
+        OSError: the version cannot be written.
+    """
+    from omni_timeline.learning.learn import learn
+    from omni_timeline.learning.report.page import page
+    from omni_timeline.learning.version import check_room
+
+    check_room(arguments.output)
+    source = open_source(arguments)
+    options = options_for(arguments, source)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with open_model(arguments) as model, show_progress() as on_progress:
+        outcome = learn(source, model, options, now, on_progress, max_seconds=60.0 * (arguments.max_minutes or 0))
+    version, report = outcome.version, page(outcome.evaluation, outcome.version, outcome.parts)
+    version.save(arguments.output, outcome.evaluation.as_object(), report)
+    print(summary(outcome.evaluation))
+    print(f"{'Offered' if version.is_offered else 'Not offered'}. {version.reason}")
+    print(f"{version.name}: {arguments.output / 'report.html'}")
+    return OFFERED if version.is_offered else NOT_OFFERED

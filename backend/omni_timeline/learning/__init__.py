@@ -1,0 +1,1 @@
+"""Corrections become numbers, and a better way of reading the same model."""
