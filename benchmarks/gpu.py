@@ -1,7 +1,7 @@
 """What a GPU makes of a model as large as the released ones: loading, batches, kinds of attention, a compiled step.
 
     python benchmarks/gpu.py --size 3B      # some minutes on an H100
-    python benchmarks/gpu.py --size tiny --device cpu   # tries the script itself
+    python benchmarks/gpu.py --size tiny --device cpu   # only to try the script: slow, and no figures
 
 The weights are random, in the shapes of Qwen2.5-Omni, so the answers mean nothing and their cost is the real one. They
 are written to a folder first and loaded from it as any checkpoint is. Clips are 30 s long with sound, 50 frames of 448
@@ -95,6 +95,7 @@ def clip() -> Clip:
         end=SECONDS,
         frames=noise.integers(0, 256, size=(FRAMES, 3, height, width), dtype=np.uint8),
         times=FrameTimes(tuple(np.linspace(0, SECONDS, FRAMES).tolist())),
+        shown=tuple(np.linspace(0, SECONDS, FRAMES).tolist()),
         audio=noise.normal(0, 0.1, round(SECONDS * SAMPLE_RATE)).astype(np.float32),
     )
 
