@@ -104,12 +104,15 @@ def read_ours_silent(path: Path, count: int) -> Measurement:
 
 
 def read_ours_full(path: Path, count: int) -> Measurement:
+    from omni_timeline.media.files import MediaFile
     from omni_timeline.media.frames import read_frames
     from omni_timeline.media.index import index_by_demuxing
     from omni_timeline.media.limits import DecodeLimits
 
     watch = Stopwatch()
-    for _, frame, _ in read_frames(index_by_demuxing(path, DecodeLimits()), wanted(path, count)):
+    for _, frame, _ in read_frames(
+        index_by_demuxing(MediaFile.open(path, DecodeLimits()), DecodeLimits()), wanted(path, count)
+    ):
         watch.see(frame.to_ndarray(format="rgb24").data)
     return watch.measurement()
 

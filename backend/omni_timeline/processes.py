@@ -65,6 +65,12 @@ def environment_without_secrets(environ: Mapping[str, str] = os.environ) -> dict
     return {**kept, "PYTHONPATH": _python_path()}
 
 
+def forget_secrets() -> None:
+    """Take the secrets out of this process's environment, once they are read."""
+    for name in SECRETS:
+        os.environ.pop(name, None)
+
+
 def _python_path() -> str:
     """Where Python looks for modules here, and the folder that holds this package."""
     return os.pathsep.join([*(folder for folder in sys.path if folder), str(Path(__file__).parents[1])])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from media_files import Ruler, every
+from omni_timeline import processes
 from omni_timeline.errors import MediaError
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
@@ -184,6 +185,15 @@ def test_a_frame_that_grows_in_the_middle_is_held_to_the_limit(tmp_path: Path):
         assert video.info.frame_count == 20
 
 
+def launch_hostile(decoder: Decoder, folder: Path) -> None:
+    """Start `hostile_worker` in place of the decoder process."""
+    environment = {**processes.minimal_environment(), "HOSTILE_FOLDER": str(folder)}
+    environment["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
+    process, ours = processes.start("hostile_worker", environment=environment)
+    ours.settimeout(60)
+    decoder._process, decoder._control, decoder._owner = process, ours, os.getpid()
+
+
 # --- what it may not do ----------------------------------------------------------------------------------------------
 def test_the_decoder_knows_no_token_and_no_torch(film: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "the-token")
@@ -193,6 +203,43 @@ def test_the_decoder_knows_no_token_and_no_torch(film: Path, monkeypatch: pytest
             assert b"the-token" not in Path(f"/proc/{number}/environ").read_bytes()
             assert "torch" not in Path(f"/proc/{number}/maps").read_text()
             assert len(list(Path(f"/proc/{number}/task").iterdir())) == 1  # or forking would not be safe
+
+
+def test_a_worker_is_in_the_sandbox(decoder: Decoder, film: Path):
+    """What it cannot do there is in test_sandbox.py."""
+    with decoder.open(film) as video:
+        assert video.unconfined == ()
+        [worker] = processes_of(decoder)[1]
+        status = Path(f"/proc/{worker}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        assert video.clip(frames=4).frames.shape[0] == 4
+
+
+def test_a_file_that_is_replaced_while_it_is_open_stays_what_it_was(decoder: Decoder, film: Path, tmp_path: Path):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(film.read_bytes())
+    with decoder.open(path) as video:
+        before = video.clip(frames=4)
+        path.unlink()
+        path.write_text("something else")
+        assert (video.clip(frames=4).frames == before.frames).all()
+
+
+def test_hostile_code_in_a_worker_reaches_nothing(
+    decoder: Decoder, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The worker runs other code in place of `Video`, as if libav had been taken over."""
+    (tmp_path / "secret").write_text("theirs")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    with Decoder() as taken:
+        taken._launch = lambda: launch_hostile(taken, tmp_path)  # type: ignore[method-assign]
+        with pytest.raises(MediaError) as told, taken.open(film):
+            pass
+    assert (
+        str(told.value) == "read: EACCES, write: EACCES, connect: EACCES, run: EACCES, parent: EACCES, own video: read"
+    )
+    assert (tmp_path / "secret").read_text() == "theirs"
 
 
 def test_a_worker_has_its_own_video_and_cannot_write(decoder: Decoder, film: Path):

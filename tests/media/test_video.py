@@ -39,6 +39,7 @@ def all_frames(path):
     found = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # what damaged slices look like depends on it
         for packet in container.demux(stream):
             try:
                 decoded = packet.decode()
@@ -59,14 +60,16 @@ def at(frames, instant, step):
     return min(before, after, key=lambda frame: (round(abs(frame[0] - instant), 9), frame[0]))
 
 
-def assert_as_decoded(path, count=50, start=0.0, end=None):
+def assert_as_decoded(path, count=50, start=0.0, end=None, *, last_is_cut=False):
     clip = load_clip(path, frames=count, start=start, end=end)
     instants = sampling_instants(start, clip.end, count)
     assert list(clip.times.seconds) == instants
     frames = all_frames(path)
     chosen = [at(frames, instant, clip.times.second_per_frame) for instant in instants]
     assert list(clip.shown) == pytest.approx([second for second, _ in chosen], abs=1e-9)
-    np.testing.assert_array_equal(clip.frames, np.stack([picture for _, picture in chosen]))
+    # What libav puts in place of the missing half of a picture depends on which others it decoded before.
+    compared = slice(-1) if last_is_cut else slice(None)
+    np.testing.assert_array_equal(clip.frames[compared], np.stack([picture for _, picture in chosen])[compared])
     return clip
 
 
@@ -644,7 +647,7 @@ def test_a_cut_off_file_is_used_as_far_as_it_goes_and_a_warning_says_how_far(tmp
     whole = write_noisy(tmp_path / f"whole.{suffix}", 250, codec="mpeg4" if suffix == "avi" else "libx264")
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    clip = assert_as_decoded(path, 20)
+    clip = assert_as_decoded(path, 20, last_is_cut=suffix == "ts")
     assert 0.3 < clip.duration < 7.0
     if suffix == "ts":  # a transport stream says nowhere how long it should be
         assert clip.warnings == ()

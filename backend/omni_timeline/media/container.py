@@ -1,14 +1,13 @@
 """Opening a media file: which files are opened at all, how much of one, and what a person is told of the others.
 
-Only local regular files in the formats below are opened, and nothing they refer to: playlists and other files that
-name further files are refused, so that a video cannot make this machine read something else. Knows nothing of frames.
+Only files in the formats below are read, and nothing they refer to: playlists and other files that name further files
+are refused, so that a video cannot make this machine read something else. Knows nothing of frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +16,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from omni_timeline.errors import MediaError
+from omni_timeline.media.files import MediaFile, Reader
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.stamps import NO_TIME
 
@@ -27,38 +27,39 @@ _FORMATS = (
     "h264,hevc,vvc,obu,av1,m4v,yuv4mpegpipe,mjpeg,"
     "wav,w64,mp3,flac,aac,ac3,eac3,aiff,amr,caf,tta,wv"
 )
+_BUFFER_BYTES = 64 * 1024  # read at a time
 _HEADER = 512  # bytes looked at to say what a file is instead
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]")
 _MAX_STREAMS = 100  # libavformat's own limit, far above ours: enough for ours to be the one that speaks
 
 
 @contextmanager
-def open_media(path: Path, limits: DecodeLimits) -> Iterator[Any]:
+def open_media(file: MediaFile, limits: DecodeLimits) -> Iterator[Any]:
     """The file as an `av` input container, closed at the end of the `with` block.
 
     Raises:
-        MediaError: the file is missing, empty, above a limit or not a media file that may be read.
+        MediaError: it is above a limit or not a media file that may be read.
     """
-    _check_file(path, limits)
     try:
-        # "file:" keeps a name such as "concat:a|b" a name; the lists keep libavformat to this one file.
         container = av.open(
-            f"file:{path}",
+            Reader(file),  # libav opens nothing, whatever the file's name or content says
             metadata_errors="replace",
-            # Every decoder heeds max_pixels before it makes a frame, also when the size changes in the middle.
-            options={"max_pixels": str(limits.pixels)},
+            buffer_size=_BUFFER_BYTES,
+            # Every decoder heeds max_pixels before it makes a frame, also when the size changes in the middle. With a
+            # thread more it would need the right to start one.
+            options={"max_pixels": str(limits.pixels), "threads": "1"},
             container_options={
                 "format_whitelist": _FORMATS,
-                "protocol_whitelist": "file",
+                "protocol_whitelist": "",
                 "max_streams": str(max(_MAX_STREAMS, limits.streams + 1)),
             },
         )
     except av.error.MemoryError:
         raise
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(_what_is_wrong(path, error)) from error
+        raise MediaError(_what_is_wrong(file)) from error
     with container:
-        _check_streams(path, container, limits)
+        _check_streams(file, container, limits)
         yield container
 
 
@@ -107,43 +108,25 @@ def decode_everything(container: Any, stream: Any, stamps: NDArray[np.int64] | N
     yield from decoded(stream, None)
 
 
-def _check_file(path: Path, limits: DecodeLimits) -> None:
-    name = path.name
-    if path.is_dir():
-        raise MediaError(f"{name} is a directory; give the path of a video file.")
-    if not path.exists():
-        raise MediaError(f"{name} does not exist; check the path of the video.")
-    if not path.is_file():
-        raise MediaError(f"{name} is not a regular file; give the path of a video file.")
-    size = path.stat().st_size
-    if size == 0:
-        raise MediaError(f"{name} is empty (0 bytes); copy or upload the video again.")
-    if size > limits.file_bytes:
-        raise MediaError(f"{name} has {size} bytes, more than MAX_VIDEO_BYTES ({limits.file_bytes}) allows.")
-
-
-def _check_streams(path: Path, container: Any, limits: DecodeLimits) -> None:
+def _check_streams(file: MediaFile, container: Any, limits: DecodeLimits) -> None:
     if len(container.streams) > limits.streams:
-        raise MediaError(f"{path.name} has more tracks than MAX_VIDEO_STREAMS ({limits.streams}) allows.")
+        raise MediaError(f"{file.name} has more tracks than MAX_VIDEO_STREAMS ({limits.streams}) allows.")
     for stream in container.streams.video:
         context = stream.codec_context
         if context is None:
             continue
         context.options = {"max_pixels": str(limits.pixels)}
+        context.thread_count = 1
         if context.width * context.height > limits.pixels:
             raise MediaError(
-                f"{path.name} has frames of {context.width} x {context.height} pixels, more than MAX_VIDEO_PIXELS "
+                f"{file.name} has frames of {context.width} x {context.height} pixels, more than MAX_VIDEO_PIXELS "
                 f"({limits.pixels}) allows."
             )
 
 
-def _what_is_wrong(path: Path, error: Exception) -> str:
+def _what_is_wrong(file: MediaFile) -> str:
     """One sentence about a file that libavformat does not open."""
-    name = path.name
-    if isinstance(error, PermissionError):
-        return f"{name} may not be read by this process; change the file's permissions."
-    with path.open("rb") as file:
-        header = file.read(_HEADER)
+    name, header = file.name, file.head(_HEADER)
     text = header.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<" and b"<MPD" not in text:
         return f"{name} is not a video: it looks like an HTML page (a login page?); check the URL and the access token."

@@ -35,7 +35,7 @@ def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int,
     Raises:
         FrameLostError: a frame did not decode as the index said; `index_by_decoding` will be right.
     """
-    with open_media(index.path, index.limits) as container:
+    with open_media(index.file, index.limits) as container:
         stream = container.streams[index.stream]
         if index.starts is None:
             frames: Iterable[tuple[int, Any]] = enumerate(decode_everything(container, stream))
@@ -57,7 +57,7 @@ def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int,
                 remaining.remove(number)
                 if not remaining:
                     return
-    raise FrameLostError(f"{len(remaining)} of {len(wanted)} frames of {index.path.name}")
+    raise FrameLostError(f"{len(remaining)} of {len(wanted)} frames of {index.file.name}")
 
 
 def _decode_at(index: FrameIndex, starts: Starts, container: Any, stream: Any, wanted: Sequence[int]) -> Iterator[Any]:
@@ -76,7 +76,7 @@ def _decode_at(index: FrameIndex, starts: Starts, container: Any, stream: Any, w
         last = None
         for frame in _walk(stream, packets, ticks, skip=index.skippable):
             if frame.pts is None or (last is not None and frame.pts <= last):
-                raise FrameLostError(f"frames of {index.path.name} are not in the order of their timestamps")
+                raise FrameLostError(f"frames of {index.file.name} are not in the order of their timestamps")
             last = frame.pts
             yield frame
 

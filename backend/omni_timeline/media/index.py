@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from omni_timeline.errors import MediaError
 from omni_timeline.media.container import decode_everything, open_media
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.stamps import NO_TIME, increasing
 from omni_timeline.media.survey import Survey, check_count, survey
@@ -69,7 +69,7 @@ class FrameIndex:
         warnings: what a person should know about the file.
     """
 
-    path: Path
+    file: MediaFile
     stream: int
     codec: str
     survey: Survey
@@ -86,42 +86,42 @@ class FrameIndex:
     warnings: tuple[str, ...] = ()
 
 
-def index_by_demuxing(path: Path, limits: DecodeLimits) -> FrameIndex:
+def index_by_demuxing(file: MediaFile, limits: DecodeLimits) -> FrameIndex:
     """The frames the packets' timestamps tell of; by decoding where these cannot be trusted.
 
     Only the first frame is decoded.
     """
-    with open_media(path, limits) as container:
-        tracks = choose_tracks(path, container, limits)
-        found = survey(path, container, tracks, limits)
-        index = _index_of_packets(path, container, found, limits)
-    return index or _index_by_decoding(path, found, limits)
+    with open_media(file, limits) as container:
+        tracks = choose_tracks(file, container, limits)
+        found = survey(file, container, tracks, limits)
+        index = _index_of_packets(file, container, found, limits)
+    return index or _index_by_decoding(file, found, limits)
 
 
 def index_by_decoding(index: FrameIndex) -> FrameIndex:
     """The frames that come out when everything is decoded, in place of those of an index that was wrong."""
-    return _index_by_decoding(index.path, index.survey, index.limits)
+    return _index_by_decoding(index.file, index.survey, index.limits)
 
 
-def _index_by_decoding(path: Path, found: Survey, limits: DecodeLimits) -> FrameIndex:
-    with open_media(path, limits) as container:
+def _index_by_decoding(file: MediaFile, found: Survey, limits: DecodeLimits) -> FrameIndex:
+    with open_media(file, limits) as container:
         stream = container.streams[found.tracks.picture]
         ticks: list[int | None] = []
         for frame in decode_everything(container, stream, found.new_stamps(stream.index)):
-            check_count(path, len(ticks), limits)
+            check_count(file, len(ticks), limits)
             ticks.append(frame.pts)
         if not ticks:
             raise MediaError(
-                f"No frame of {path.name} can be decoded ({stream.name}); the file is damaged: copy or upload it again."
+                f"No frame of {file.name} can be decoded ({stream.name}); the file is damaged: copy or upload it again."
             )
         stamps = np.array([np.nan if tick is None else tick for tick in ticks], dtype=np.float64)
-        pts, warnings = _mended_frames(path, container, stream, found, stamps)
+        pts, warnings = _mended_frames(file, container, stream, found, stamps)
         seconds = pts * float(stream.time_base) - found.zero
-        return _index(path, container, found, seconds, end=None, limits=limits, warnings=warnings)
+        return _index(file, container, found, seconds, end=None, limits=limits, warnings=warnings)
 
 
 def _mended_frames(
-    path: Path, container: Any, stream: Any, found: Survey, stamps: NDArray[np.float64]
+    file: MediaFile, container: Any, stream: Any, found: Survey, stamps: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """When each frame is shown, in ticks; by the rate of the stream where its stamps are of no use."""
     is_avi = container.format.name == "avi"
@@ -132,15 +132,15 @@ def _mended_frames(
     except ValueError:
         is_usable = False
     if is_usable:
-        return pts, _said_of_stamps(path, found, bad)
+        return pts, _said_of_stamps(file, found, bad)
     first = 0.0 if np.isnan(stamps[0]) else float(stamps[0])
     pts = first + np.arange(len(stamps)) / float(_rate(stream) * stream.time_base)
     if is_avi or len(stamps) == 1:  # whose frames are evenly spaced by definition; a cover
         return pts, ()
-    return pts, (f"{path.name} has no usable timestamps: its frames are taken as evenly spaced.",)
+    return pts, (f"{file.name} has no usable timestamps: its frames are taken as evenly spaced.",)
 
 
-def _index_of_packets(path: Path, container: Any, found: Survey, limits: DecodeLimits) -> FrameIndex | None:
+def _index_of_packets(file: MediaFile, container: Any, found: Survey, limits: DecodeLimits) -> FrameIndex | None:
     """The index the packets make, None if their timestamps contradict themselves or the first frame decoded."""
     stream, track = container.streams[found.tracks.picture], found.picture
     pts, dts = found.mended.pts[stream.index], track.dts
@@ -173,7 +173,7 @@ def _index_of_packets(path: Path, container: Any, found: Survey, limits: DecodeL
     starts = Starts(packet, position, pts=pts[position], dts=np.where(dts == NO_TIME, pts, dts)[position])
     base = track.base
     return _index(
-        path,
+        file,
         container,
         found,
         exact * base.numerator / base.denominator - found.zero,
@@ -182,24 +182,24 @@ def _index_of_packets(path: Path, container: Any, found: Survey, limits: DecodeL
         starts=starts,
         numbers=numbers,
         limits=limits,
-        warnings=_said_of_stamps(path, found, bad),
+        warnings=_said_of_stamps(file, found, bad),
     )
 
 
-def _said_of_stamps(path: Path, found: Survey, bad: int) -> tuple[str, ...]:
+def _said_of_stamps(file: MediaFile, found: Survey, bad: int) -> tuple[str, ...]:
     """What was mended, a sentence each."""
     said = []
     if bad := bad + found.mended.bad:
-        said.append(f"Timestamps of {path.name} that are doubled or out of order were mended, and only these: {bad}.")
+        said.append(f"Timestamps of {file.name} that are doubled or out of order were mended, and only these: {bad}.")
     if restarts := found.mended.restarts:
         when = ", ".join(f"{second - found.zero:.1f}" for second in restarts[:5])
         browsers = " Browsers play no more than what comes before." if found.has_player_clock else ""
-        said.append(f"The clock of {path.name} jumps at {when} s: what follows is laid directly behind.{browsers}")
+        said.append(f"The clock of {file.name} jumps at {when} s: what follows is laid directly behind.{browsers}")
     return tuple(said)
 
 
 def _index(
-    path: Path,
+    file: MediaFile,
     container: Any,
     found: Survey,
     seconds: NDArray[np.float64],
@@ -219,15 +219,15 @@ def _index(
         end = duration
     display = found.display
     if duration > limits.duration:
-        raise MediaError(f"{path.name} lasts {duration:.0f} s, longer than MAX_VIDEO_SECONDS ({limits.duration:g}).")
+        raise MediaError(f"{file.name} lasts {duration:.0f} s, longer than MAX_VIDEO_SECONDS ({limits.duration:g}).")
     if display.width * display.height > limits.pixels:
         raise MediaError(
-            f"{path.name} is shown at {display.width} x {display.height} pixels, more than MAX_VIDEO_PIXELS "
+            f"{file.name} is shown at {display.width} x {display.height} pixels, more than MAX_VIDEO_PIXELS "
             f"({limits.pixels}) allows."
         )
     promised, is_shared = _promise(container, stream, found)
     return FrameIndex(
-        path=path,
+        file=file,
         stream=stream.index,
         codec=stream.name,
         survey=found,

@@ -2,8 +2,9 @@
 
     this process                       decoder process               worker, one for each open video
     Decoder  --- a socket -----------> imports av once, then
-             <-- process number ------ forks; never opens a file --> video.Video under the limits
-    Video    <------------------- clips, over that socket -------------------------'
+             <-- process number ------ forks ----------------------> waits for the file, enters the sandbox
+    Video    --- the open file, then windows ----------------------> video.Video under the limits
+             <------------------- clips, over that socket -------------------------'
 
 The worker counts the frames once and answers for as long as the video is open. The kernel ends it at its deadline and
 at its memory limit; a crash ends it too. Each is that video's `MediaError`, and the next video has a new worker in
@@ -14,6 +15,7 @@ Knows nothing of how a file is read: `worker` is the other side, `wire` what the
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -30,8 +32,10 @@ import numpy as np
 
 from omni_timeline import processes
 from omni_timeline.errors import MediaError, OmniTimelineError
+from omni_timeline.media import sandbox
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.wire import (
     ClipRead,
@@ -50,6 +54,8 @@ from omni_timeline.media.wire import (
     send,
 )
 from omni_timeline.timebase import FrameTimes
+
+log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # s on top of the deadline, for an answer that is on its way and a machine that is busy
 _START_SECONDS = 60.0  # s for the decoder process to come up; half a second where nothing else runs
@@ -70,6 +76,7 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._owner = os.getpid()
+        self._is_noted = False
 
     @contextmanager
     def open(self, path: Path | str) -> Iterator[Video]:
@@ -83,9 +90,17 @@ class Decoder:
             with theirs:
                 worker = self._start(theirs)
             try:
-                yield Video(Path(path), self.limits, ours, lambda: self._end(EndWorker(worker, is_gone=True)))
+                video = Video(Path(path), self.limits, ours, lambda: self._end(EndWorker(worker, is_gone=True)))
+                self._note(video.unconfined)
+                yield video
             finally:
                 self._end(EndWorker(worker, is_gone=False))
+
+    def _note(self, unconfined: tuple[str, ...]) -> None:
+        """Log once what the kernel lacks."""
+        if unconfined and not self._is_noted:
+            self._is_noted = True
+            log.warning("%s", sandbox.describe(unconfined))
 
     def close(self) -> None:
         """End the decoder process and all its workers. The next `open` starts it again."""
@@ -158,6 +173,7 @@ class Video:
     Attributes:
         path: the file.
         info: what the file says of its video; what decoding found, once that was needed.
+        unconfined: what the kernel lacks to confine the worker, in words.
     """
 
     def __init__(self, path: Path, limits: DecodeLimits, worker: socket.socket, end: Callable[[], int | None]) -> None:
@@ -166,7 +182,10 @@ class Video:
         self._worker = worker
         self._end = end
         worker.settimeout(limits.seconds + _GRACE)
-        self.info = replace(self._ask(OpenVideo(str(path)), VideoOpened).info, path=path)
+        with MediaFile.opened(path, limits) as file:
+            opened = self._ask(OpenVideo(str(path)), VideoOpened, file.descriptor)
+        self.info = replace(opened.info, path=path)
+        self.unconfined = opened.unconfined
 
     def clip(
         self,
@@ -208,9 +227,9 @@ class Video:
             warnings=found.warnings,
         )
 
-    def _ask(self, message: OpenVideo | ReadClip, answer: type[Kind]) -> Kind:
+    def _ask(self, message: OpenVideo | ReadClip, answer: type[Kind], *descriptors: int) -> Kind:
         try:
-            send(self._worker, message)
+            send(self._worker, message, descriptors)
             found = receive(self._worker)
             if not isinstance(found, Refused):
                 return expect(found, answer)

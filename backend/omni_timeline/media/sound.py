@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omni_timeline.media.container import open_media, packets_of, restamped
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.timebase import SAMPLE_RATE, samples_in
 
@@ -32,14 +32,14 @@ class SoundTrack:
     """A track that is heard.
 
     Attributes:
-        path: the file.
+        file: the file.
         stream: the track's number in it.
         zero: container seconds at which the player's clock is 0.
         stamps: presentation times of its packets where the file's own were mended, else None.
         limits: how much the file may ask for.
     """
 
-    path: Path
+    file: MediaFile
     stream: int
     zero: float
     stamps: NDArray[np.int64] | None
@@ -108,7 +108,7 @@ class _Reader:
 
     def remark(self, *, nothing: bool) -> str | None:
         """What a person should know."""
-        name, why = self._track.path.name, f" ({self._why})" if self._why else ""
+        name, why = self._track.file.name, f" ({self._why})" if self._why else ""
         if nothing:
             return f"The sound of {name} ({self._codec()}) cannot be decoded{why}; it is left out."
         if self._lost:
@@ -119,7 +119,7 @@ class _Reader:
         """(second, decoded frame) from `enter` on, or from a little earlier; from the beginning for None."""
         self._lost, self._why = 0.0, None
         track = self._track
-        with open_media(track.path, track.limits) as container:
+        with open_media(track.file, track.limits) as container:
             stream = container.streams[track.stream]
             if stream.codec_context is None:
                 return
@@ -192,7 +192,7 @@ class _Reader:
         self._lost += max(0.0, min(second + lasting, end) - max(second, start))
 
     def _codec(self) -> str:
-        with open_media(self._track.path, self._track.limits) as container:
+        with open_media(self._track.file, self._track.limits) as container:
             context = container.streams[self._track.stream].codec_context
             return context.name if context else "unknown codec"
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from omni_timeline.errors import MediaError
 from omni_timeline.media.container import decoded, packets_of
 from omni_timeline.media.display import Display
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.stamps import NO_TIME, Mended, Stamps, mend
 from omni_timeline.media.tracks import Tracks, has_player_clock
@@ -74,7 +74,7 @@ class Survey:
         return self.mended.pts[track] if track in self.mended.changed else None
 
 
-def survey(path: Path, container: Any, tracks: Tracks, limits: DecodeLimits) -> Survey:
+def survey(file: MediaFile, container: Any, tracks: Tracks, limits: DecodeLimits) -> Survey:
     """Reads all packets, and decodes the first frame.
 
     Raises:
@@ -88,7 +88,7 @@ def survey(path: Path, container: Any, tracks: Tracks, limits: DecodeLimits) -> 
     for place, packet in enumerate(packets_of(container, *(container.streams[number] for number in played))):
         stream = packet.stream
         if stream.index == tracks.picture:
-            check_count(path, count, limits)
+            check_count(file, count, limits)
             count += 1
             if first is None:
                 first = next(iter(decoded(stream, packet)), None)
@@ -106,7 +106,7 @@ def survey(path: Path, container: Any, tracks: Tracks, limits: DecodeLimits) -> 
     first = first or next(iter(decoded(picture, None)), None)
     if first is None:
         raise MediaError(
-            f"No frame of {path.name} can be decoded ({picture.name}); the file is damaged: copy or upload it again."
+            f"No frame of {file.name} can be decoded ({picture.name}); the file is damaged: copy or upload it again."
         )
     has_own_dts = not container.format.name.startswith("matroska,")
     stamps = {number: _stamps(container.streams[number], table, has_own_dts) for number, table in tables.items()}
@@ -116,10 +116,10 @@ def survey(path: Path, container: Any, tracks: Tracks, limits: DecodeLimits) -> 
     return _on_player_clock(container, tracks, stamps, keys, first)
 
 
-def check_count(path: Path, number: int, limits: DecodeLimits) -> None:
+def check_count(file: MediaFile, number: int, limits: DecodeLimits) -> None:
     """Raises a MediaError for frame `number`, counted from 0, if the limit does not allow as many."""
     if number >= limits.frames:
-        raise MediaError(f"{path.name} has more frames than MAX_VIDEO_FRAMES ({limits.frames}) allows.")
+        raise MediaError(f"{file.name} has more frames than MAX_VIDEO_FRAMES ({limits.frames}) allows.")
 
 
 def _stamps(stream: Any, table: array[int], has_own_dts: bool) -> Stamps:

@@ -6,7 +6,6 @@ Knows libavformat's flags, and nothing of stamps or pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from av.stream import Disposition
@@ -14,6 +13,7 @@ from av.stream import Disposition
 from omni_timeline.errors import MediaError
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.container import open_media, packets_of
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -63,7 +63,7 @@ class Tracks:
         return tuple(said)
 
 
-def choose_tracks(path: Path, container: Any, limits: DecodeLimits) -> Tracks:
+def choose_tracks(file: MediaFile, container: Any, limits: DecodeLimits) -> Tracks:
     """Of several tracks the first that is enabled; of pictures the first that moves, a still only for want of others.
 
     Chromium heeds the flag "enabled" of MP4 and does not heed Matroska's "default" (measured on 156).
@@ -73,11 +73,11 @@ def choose_tracks(path: Path, container: Any, limits: DecodeLimits) -> Tracks:
     """
     pictures = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not container.streams.video:
-        raise MediaError(f"{path.name} has no video stream; give a file with pictures, not with sound alone.")
+        raise MediaError(f"{file.name} has no video stream; give a file with pictures, not with sound alone.")
     if not pictures:
-        raise MediaError(f"The video in {path.name} is in a codec that cannot be decoded; convert it to H.264.")
+        raise MediaError(f"The video in {file.name} is in a codec that cannot be decoded; convert it to H.264.")
     alone = len(pictures) == 1
-    moving = [stream for stream in pictures if alone or _moves(path, stream, limits)]
+    moving = [stream for stream in pictures if alone or _moves(file, stream, limits)]
     stills = sorted(pictures, key=lambda stream: bool(stream.disposition & _STILL))  # a cover last
     picture = _first_enabled(container, moving or stills)
     sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
@@ -101,12 +101,12 @@ def _first_enabled(container: Any, streams: list[Any]) -> Any:
     return streams[0]
 
 
-def _moves(path: Path, stream: Any, limits: DecodeLimits) -> bool:
+def _moves(file: MediaFile, stream: Any, limits: DecodeLimits) -> bool:
     """Whether there is a second picture; looked up in the file where its index does not say."""
     if stream.disposition & _STILL or stream.frames == 1:
         return False
     if stream.frames:
         return True
-    with open_media(path, limits) as container:
+    with open_media(file, limits) as container:
         packets = packets_of(container, container.streams[stream.index])
         return next(packets, None) is not None and next(packets, None) is not None

@@ -11,6 +11,8 @@ make pictures of them, `sound` decodes sound. PyAV's types stay within these.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from omni_timeline.errors import MediaError
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.media.display import Screen
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.frames import FrameLostError, read_frames
 from omni_timeline.media.index import FrameIndex, index_by_decoding, index_by_demuxing
 from omni_timeline.media.limits import DecodeLimits
@@ -68,16 +71,20 @@ class Video:
     """A file whose frames have been counted, so that any number of clips cost their own decoding only.
 
     Args:
-        path: the file.
+        file: the file, or where it is.
         limits: how much it may ask for; time and memory are not limited here.
 
     Raises:
         MediaError: the file is missing, above a limit, or nothing in it can be used as a video.
     """
 
-    def __init__(self, path: Path | str, limits: DecodeLimits | None = None) -> None:
-        with _explained(Path(path).name):
-            self._index = index_by_demuxing(Path(path), limits or DecodeLimits())
+    def __init__(self, file: Path | str | MediaFile, limits: DecodeLimits | None = None) -> None:
+        limits = limits or DecodeLimits()
+        if not isinstance(file, MediaFile):
+            file = MediaFile.open(Path(file), limits)
+            weakref.finalize(self, os.close, file.descriptor)
+        with _explained(file.name):
+            self._index = index_by_demuxing(file, limits)
 
     @property
     def info(self) -> VideoInfo:
@@ -109,7 +116,7 @@ class Video:
         Raises:
             MediaError: the window lies outside of the video, or nothing in it decodes.
         """
-        with _explained(self._index.path.name):
+        with _explained(self._index.file.name):
             start, end = _window(self._index, start, end)
             return self._sure_clip(frames, start, end, resize, audio_track, audio=audio)
 
@@ -132,7 +139,7 @@ class Video:
             return self._clip(frames, start, min(end, self._index.duration), resize, audio_track, audio=audio)
         except FrameLostError as error:
             raise MediaError(
-                f"{self._index.path.name} does not decode twice to the same frames; it is damaged: copy it again."
+                f"{self._index.file.name} does not decode twice to the same frames; it is damaged: copy it again."
             ) from error
 
     def _clip(
@@ -150,7 +157,7 @@ class Video:
         numbers = pictures_at(index.seconds, instants)
         pictures = _pictures(index, numbers, resize)
         sound, remarks = read_sound(_heard(index, audio_track), start, end) if audio else (None, ())
-        choices = index.survey.tracks.remarks(index.path.name, audio_track, audio=audio)
+        choices = index.survey.tracks.remarks(index.file.name, audio_track, audio=audio)
         return Clip(
             info=self.info,
             start=start,
@@ -182,7 +189,7 @@ def _explained(name: str) -> Iterator[None]:
 def _info(index: FrameIndex) -> VideoInfo:
     first = float(index.seconds[0])
     return VideoInfo(
-        path=index.path,
+        path=index.file.path,
         duration=index.duration,
         fps=len(index.seconds) / (index.end - first),
         frame_count=len(index.seconds),
@@ -195,7 +202,7 @@ def _info(index: FrameIndex) -> VideoInfo:
 
 def _window(index: FrameIndex, start: float, end: float | None) -> tuple[float, float]:
     """The window within the video."""
-    name, duration = index.path.name, index.duration
+    name, duration = index.file.name, index.duration
     if not 0 <= start < duration:
         raise MediaError(f"A window of {name} cannot start at {start:g} s: the video lasts {duration:.3f} s.")
     end = duration if end is None else min(end, duration)
@@ -218,7 +225,7 @@ def _pictures(index: FrameIndex, numbers: NDArray[np.int64], resize: Resize | No
 def _heard(index: FrameIndex, audio_track: AudioTrack) -> list[SoundTrack]:
     survey = index.survey
     return [
-        SoundTrack(index.path, number, survey.zero, survey.new_stamps(number), index.limits)
+        SoundTrack(index.file, number, survey.zero, survey.new_stamps(number), index.limits)
         for number in survey.tracks.chosen(audio_track)
     ]
 
@@ -230,6 +237,6 @@ def _missing(index: FrameIndex) -> tuple[str, ...]:
     if index.promised is None or index.promised - until <= max(_SHORTFALL, 2.5 * gap):
         return ()
     return (
-        f"{index.path.name} is cut off or damaged: the container promises {index.promised:.1f} s of video, only "
+        f"{index.file.name} is cut off or damaged: the container promises {index.promised:.1f} s of video, only "
         f"{until:.1f} s decode; the last {index.promised - until:.1f} s are missing.",
     )

@@ -5,8 +5,8 @@
                           <---  WorkerStarted(process)
     EndWorker(process, is_gone)    --->   reaps
                           <---  WorkerEnded(status)
-    OpenVideo(path)  -------------------------------------------------->
-                          <--------------------------------------------  VideoOpened(info) or Refused(sentence)
+    OpenVideo(path), the file  ---------------------------------------->
+                          <--------------------------------------------  VideoOpened(info, ...) or Refused(sentence)
     ReadClip(...)    -------------------------------------------------->
                           <--------------  ClipRead(...), then the pixels and the samples, or Refused(sentence)
 
@@ -61,16 +61,17 @@ class WorkerEnded:
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Open the file at `path`; the first message to a worker."""
+    """Read the file that comes along, open; the first message to a worker. `path` is what people call it."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class VideoOpened:
-    """What the file says of its video."""
+    """What the file says of its video. `unconfined`: what the kernel lacks to confine the worker."""
 
     info: VideoInfo
+    unconfined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

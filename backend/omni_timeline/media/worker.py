@@ -1,12 +1,15 @@
 """The processes that decode videos: one that forks, and a worker for each open video.
 
 Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `isolated`, which talks to it in the words of `wire`. The
-process imports av once and never opens a file; its workers do, each under limits that the kernel holds it to.
+process imports av once. Each worker gets an open file and decodes it, under limits that the kernel holds it to and in a
+sandbox in which nothing else can be opened, started or reached.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import resource
 import signal
 import socket
@@ -14,11 +17,14 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 
 from omni_timeline import processes
 from omni_timeline.errors import MediaError
+from omni_timeline.media import sandbox
 from omni_timeline.media.clip import Clip
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import Video
 from omni_timeline.media.wire import (
@@ -37,11 +43,13 @@ from omni_timeline.media.wire import (
 )
 
 OPEN_FILES = 64
+LAZY = ("numpy.ma", "numpy.linalg", "numpy.fft", "encodings.latin_1", "encodings.utf_16")
 LAST_WORDS = 0.5  # s between the end of a worker's socket and its exit status
 
 
 def serve(control: socket.socket) -> None:
     """Start and end workers until the other side is gone. Never touches a file."""
+    import_ahead()
     workers = set[int]()
     while True:
         # One byte, since the socket comes with the first; the rest as always.
@@ -64,6 +72,15 @@ def serve(control: socket.socket) -> None:
         send(control, WorkerStarted(worker))
 
 
+def import_ahead() -> None:
+    """Import what av and numpy would import when it is first needed: a worker could not open it any more."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in LAZY:
+        importlib.import_module(name)
+
+
 def _reap(message: EndWorker, workers: set[int]) -> int | None:
     """End a worker that still runs; its exit status, None if it did not end by itself."""
     worker = message.process
@@ -83,20 +100,23 @@ def _reap(message: EndWorker, workers: set[int]) -> int | None:
 
 
 def work(peer: socket.socket, limits: DecodeLimits) -> None:
-    """Answer for one video until nobody asks any more."""
+    """Answer for one video until the other side is gone."""
     confine(limits)
     video: Video | None = None
     while True:
         try:
-            message = receive(peer)
+            first, descriptors, _, _ = socket.recv_fds(peer, 1, 1)
+            message = receive(peer, first)
         except OSError:
             return
         # The kernel ends the process then, wherever it hangs.
         signal.setitimer(signal.ITIMER_REAL, limits.seconds)
         try:
             if isinstance(message, OpenVideo):
-                video = Video(message.path, limits)
-                send(peer, VideoOpened(video.info))
+                file = MediaFile(Path(message.path), *descriptors)
+                unconfined = tuple(sandbox.enter())
+                video = Video(file, limits)
+                send(peer, VideoOpened(video.info, unconfined))
             elif video is not None:
                 _send_clip(peer, _clip(video, expect(message, ReadClip)))
         except MediaError as error:

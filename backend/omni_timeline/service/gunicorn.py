@@ -15,6 +15,8 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
+from omni_timeline import processes
+from omni_timeline.media import sandbox
 from omni_timeline.service.app import create_app
 from omni_timeline.service.server import Server, options_of
 from omni_timeline.service.settings import Settings
@@ -49,6 +51,7 @@ def options(settings: Settings, host: str | None = None, port: int | None = None
         "timeout": SILENT_SECONDS,
         "graceful_timeout": STOP_SECONDS,
         "control_socket_disable": True,
+        "on_starting": lambda arbiter: sandbox.hide(),  # it has the secrets in its environment, and so has the worker
         "post_worker_init": _worker_starts,
         "worker_exit": _worker_ends,
         "logconfig_dict": {
@@ -93,6 +96,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
 def _worker_starts(worker: Any) -> None:
     """Leave clients that stop in the middle of a request, and answer those who wait when the worker is to stop."""
+    sandbox.hide()
+    processes.forget_secrets()
     for listener in worker.sockets:  # inherited by the connections
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SLOW_CLIENT_SECONDS, 0))
     server: Server = worker.wsgi.extensions["omni_timeline"]

@@ -1,0 +1,111 @@
+"""A video's file, opened once.
+
+All that is read of it is of one content, whatever takes its place in the folder meanwhile; and the process that decodes
+it needs no right to open any file. Knows no libav.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from omni_timeline.errors import MediaError
+from omni_timeline.media.limits import DecodeLimits
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """An open regular file.
+
+    Attributes:
+        path: where it was found; for messages, and for libav to look at its ending.
+        descriptor: it, open for reading.
+    """
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    def open(cls, path: Path, limits: DecodeLimits) -> MediaFile:
+        """Open a file; it stays open.
+
+        Raises:
+            MediaError: there is none, it is no regular file, it is empty or above a limit, or it may not be read.
+        """
+        name = path.name
+        try:
+            # O_NONBLOCK: a pipe that nothing writes to would be waited for.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MediaError(f"{name} does not exist; check the path of the video.") from error
+        except PermissionError as error:
+            raise MediaError(f"{name} may not be read by this process; change the file's permissions.") from error
+        except (OSError, ValueError) as error:
+            raise MediaError(f"{name} cannot be opened ({error}); give the path of a video file.") from error
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise MediaError(f"{name} is a directory; give the path of a video file.")
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError(f"{name} is not a regular file; give the path of a video file.")
+            if status.st_size == 0:
+                raise MediaError(f"{name} is empty (0 bytes); copy or upload the video again.")
+            if status.st_size > limits.file_bytes:
+                raise MediaError(
+                    f"{name} has {status.st_size} bytes, more than MAX_VIDEO_BYTES ({limits.file_bytes}) allows."
+                )
+        except MediaError:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path, limits: DecodeLimits) -> Iterator[MediaFile]:
+        """The file, closed at the end of the `with` block; raises as `open`."""
+        file = cls.open(path, limits)
+        try:
+            yield file
+        finally:
+            os.close(file.descriptor)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.path.name
+
+    def head(self, count: int) -> bytes:
+        """Its first bytes, at most `count`."""
+        return os.pread(self.descriptor, count, 0)
+
+
+class Reader:
+    """One way through an open file, from its beginning; several do not disturb each other. As PyAV reads files."""
+
+    def __init__(self, file: MediaFile) -> None:
+        self.name = f"file:{file.path}"  # libav takes the ending for a hint, and nothing before it for a protocol
+        self._descriptor = file.descriptor
+        self._place = 0
+
+    def read(self, count: int) -> bytes:
+        """The next bytes, at most `count`; none at the end."""
+        data = os.pread(self._descriptor, count, self._place)
+        self._place += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go elsewhere, as files do; the new place."""
+        if whence == os.SEEK_END:
+            offset += os.fstat(self._descriptor).st_size
+        elif whence == os.SEEK_CUR:
+            offset += self._place
+        self._place = max(0, offset)
+        return self._place
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._place
