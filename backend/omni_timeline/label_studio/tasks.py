@@ -201,7 +201,7 @@ class _Video:
             status = self.path.stat()
         except OSError as error:
             raise self.unreadable(error) from error
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def require_unchanged(self, since: tuple[int, ...]) -> None:
         """Refuse a prediction of the file if it has changed: nobody knows of which content it is.
