@@ -55,6 +55,7 @@ def test_a_score_is_a_number_from_0_to_1(value, read):
         ("rates[2]", None),
         ("rates[-1]", None),
         ("meta[fps]", 25),
+        ("rates[01]", None),  # no place of a list, to JavaScript
         ("a.b", "as one key"),  # before the nested one, as in the editor
         ("meta", {"fps": 25}),
         ("meta.fps.x", None),

@@ -259,7 +259,7 @@ class LabelStudioWriter(Writer):
         self._tasks: list[object] = []
 
     def add(self, prediction: Prediction) -> str:
-        data = {self._config.video_field: self.options.video_url + quote(bytes(Path(prediction.path.name)))}
+        data = self._config.data_with(self.options.video_url + quote(bytes(Path(prediction.path.name))))
         suggestion = self._config.prediction(
             prediction.segments,
             duration=prediction.duration,
