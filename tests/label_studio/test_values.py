@@ -73,7 +73,7 @@ def test_a_value_in_a_message_is_one_short_line():
     assert shortened("a\nb\x85\ud800") == "a\\nb\\x85\\ud800"
     assert shortened({"a": 1}) == "{'a': 1}"
     assert shortened("x" * 201) == "x" * 200 + "…"
-    assert shortened("señor 日本") == "señor 日本"
+    assert shortened("señor　日本\u202e") == "señor 日本\\u202e"
 
 
 json_values = st.recursive(

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit, urlunsplit
 
-from omni_timeline.errors import FetchError
+from omni_timeline.errors import FetchError, printable
 from omni_timeline.label_studio.auth import LabelStudioAuth
-from omni_timeline.label_studio.values import printable, shortened
+from omni_timeline.label_studio.values import shortened
 from omni_timeline.label_studio.web import shown
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from omni_timeline.errors import printable
+
 MAX_WHOLE_NUMBER = 2**53  # beyond it a number no longer counts single frames
 MAX_SHOWN = 200  # characters of a value in a message
 
@@ -85,11 +87,6 @@ def strings(value: Any) -> list[str]:
     """The strings in a list, or the one string that there is instead of a list."""
     values = value if isinstance(value, list) else [value]
     return [text for text in values if isinstance(text, str)]
-
-
-def printable(text: str) -> str:
-    """The text on one line: line breaks, control characters and halves of characters are escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def shortened(value: object) -> str:
