@@ -12,7 +12,7 @@ from omni_timeline.errors import LabelConfigError, RequestError
 from omni_timeline.label_studio.labeling_config import LabelConfig, task_prediction
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
-from places import DOCS, FIXTURES, LABEL_CONFIG
+from places import DOCS, FIXTURES, LABEL_CONFIG, WAVEFORM_CONFIG
 
 REQUESTS = FIXTURES / "label-studio"
 MANUAL = DOCS / "label-config.md"
@@ -26,7 +26,16 @@ def test_the_config_that_the_readme_says_to_paste_is_understood():
         "video",
         "description",
     )
-    assert config.controls[0].frame_rate({}) == 25.0
+    assert config.controls[0].frame_rate({}) == 10.0
+
+
+def test_the_config_with_a_waveform_has_the_same_labels_so_that_nothing_is_predicted_twice():
+    timeline, waveform = (
+        LabelConfig.from_xml(file.read_text(encoding="utf-8")) for file in (LABEL_CONFIG, WAVEFORM_CONFIG)
+    )
+    [control] = waveform.controls
+    assert (control.kind, waveform.video_field, control.text_area) == ("labels", "video", "description")
+    assert timeline.options(PredictOptions()) == waveform.options(PredictOptions())
 
 
 @pytest.mark.parametrize("xml", re.findall(r"```xml\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL))
