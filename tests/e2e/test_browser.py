@@ -102,8 +102,8 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     drawn, unexplained, *_, explained = suggested
     editor.select(0)
     [span] = suggested[drawn]["ranges"]
-    editor.show(span["start"] + 38)
-    editor.show(span["start"] + 28)  # and back, so that the timeline shows more of what comes than of what was
+    editor.show(span["start"] + 16)
+    editor.show(span["start"] + 12)  # and back, so that the timeline shows more of what comes than of what was
     page.evaluate("window.Htx.annotationStore.selected.names.get('video').ref.current.setZoom(2)")
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)  # until it is drawn
@@ -176,6 +176,8 @@ def test_on_the_waveform_regions_are_seconds_and_the_video_goes_along(
     last = max(segments)  # nothing else ends there
     page.mouse.click(x(2.0), middle)  # where no region is
     page.wait_for_function("Math.abs(document.querySelector('video').currentTime - 2) < 0.1")
+    page.mouse.click(x(13.0), wave["y"] + 8)  # on the ruler, where regions are no matter
+    page.wait_for_function("Math.abs(document.querySelector('video').currentTime - 13) < 0.1")
     page.mouse.click(x(last.end - 0.5), middle)
     page.get_by_test_id("htx-textbox-content").wait_for()
     assert page.get_by_test_id("htx-textbox-content").inner_text() == last.text
@@ -205,7 +207,9 @@ def _keep(screenshot: Path, picture: Path) -> None:
     """The part of a screenshot in which an annotator works, small."""
     with Image.open(screenshot) as whole:
         part = whole.convert("RGB").crop((244, 90, 1116, 845))
-    part.resize((part.width * 4 // 5, part.height * 4 // 5), Image.Resampling.LANCZOS).quantize(128).save(picture)
+    part.resize((part.width * 4 // 5, part.height * 4 // 5), Image.Resampling.LANCZOS).quantize(
+        255, Image.Quantize.FASTOCTREE
+    ).save(picture)
 
 
 LABELS = '<Label value="Speech"/><Label value="Action"/>'

@@ -261,9 +261,7 @@ def test_several_timelines_of_one_video_each_get_their_own_labels():
     ("xml", "field"),
     [
         (audio_xml(), "video"),
-        (audio_xml(video=None, audio='value="$clip"'), "clip"),
         (audio_xml(audio='value="$sound"'), "video"),  # they play together, so the video is what there is to see
-        (audio_xml(audio='value="$sound"').replace('sync="media"', "", 1), "sound"),
         (audio_xml(audio='value="$sound"').replace('sync="media"', 'sync="audio"', 1), "video"),
         (audio_xml().replace("<Audio", "<AudioPlus"), "video"),
     ],
@@ -273,6 +271,25 @@ def test_labels_on_an_audio_are_served_too(xml, field):
     [control] = config.controls
     assert (config.video_field, control.media.name, control.kind) == (field, "audio", "labels")
     assert config.labels == ("Speech", "Action", "Scene Change")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        audio_xml(video=None),
+        audio_xml(audio='value="$sound"').replace('sync="media"', "", 1),  # beside a video, and not in sync with it
+        XML.replace(
+            "</View>", f'<Audio name="audio" value="$a"/><Labels name="l" toName="audio">{LABELS}</Labels></View>'
+        ),
+    ],
+)
+def test_sound_alone_is_refused_with_what_to_add(xml):
+    """Its tasks failed one by one, for a file without a picture is no video to us."""
+    with pytest.raises(LabelConfigError, match=r'<Audio name="audio"> .* sound alone') as refusal:
+        LabelConfig.from_xml(xml)
+    [video] = re.findall("<Video .*/>", str(refusal.value))
+    added = video.replace('"video"', '"another"')
+    assert LabelConfig.from_xml(xml.replace("<Audio", f"{added}<Audio")).controls
 
 
 def test_a_timeline_and_an_audio_of_the_same_file_each_get_their_own_labels():

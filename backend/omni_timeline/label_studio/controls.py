@@ -212,7 +212,7 @@ class AudioLabels(Control):
 
     kind = "labels"
     media_kind = "audio"
-    example = '<Labels toName="audio"> on an <Audio>'
+    example = '<Labels toName="audio"> on an <Audio> that plays in sync with a <Video>'
 
     def span(self, segment: Segment, duration: float, task_data: Mapping[str, Any]) -> SecondsSpan:
         """The seconds of the segment, cut to the sound."""

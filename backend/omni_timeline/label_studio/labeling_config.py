@@ -75,7 +75,7 @@ class LabelConfig:
         watched = _watched(media)
         chosen: dict[str, dict[Tag, Tag]] = {}  # what each tag is on, by the field of the file
         for tag, of in holders:
-            chosen.setdefault(_field(watched[of]), {}).setdefault(tag, of)
+            chosen.setdefault(_field(_with_picture(watched[of])), {}).setdefault(tag, of)
         text_areas = _text_areas(tags)
         settings = ProjectSettings.from_tags(list(dict.fromkeys(tag for tag, _ in holders)))
         files = []
@@ -305,6 +305,22 @@ def _watched(media: Mapping[tuple[str, str], Tag]) -> dict[Tag, Tag]:
         tag: tag if kind == "video" else videos.get(tag["sync"]) or videos.get(name) or tag
         for (kind, name), tag in media.items()
     }
+
+
+def _with_picture(media: Tag) -> Tag:
+    """The media, if there is a picture to it.
+
+    Raises:
+        LabelConfigError: it is sound alone, of which no file can be predicted yet.
+    """
+    if media.kind == "audio":
+        name, value = shortened(media["name"]), shortened(media["value"])
+        raise LabelConfigError(
+            f'<{media.written} name="{name}"> of the labeling config plays sound alone, which cannot be predicted: the '
+            "model needs a picture too. If the files have one, add "
+            f'<Video name="video" value="{value}" sync="{name}"/>.'
+        )
+    return media
 
 
 def _field(media: Tag) -> str:
