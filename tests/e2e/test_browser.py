@@ -207,9 +207,8 @@ def _keep(screenshot: Path, picture: Path) -> None:
     """The part of a screenshot in which an annotator works, small."""
     with Image.open(screenshot) as whole:
         part = whole.convert("RGB").crop((244, 90, 1116, 845))
-    part.resize((part.width * 4 // 5, part.height * 4 // 5), Image.Resampling.LANCZOS).quantize(
-        255, Image.Quantize.FASTOCTREE
-    ).save(picture)
+    small = part.resize((part.width * 4 // 5, part.height * 4 // 5), Image.Resampling.LANCZOS)
+    small.quantize(255, Image.Quantize.FASTOCTREE).save(picture)
 
 
 LABELS = '<Label value="Speech"/><Label value="Action"/>'
