@@ -316,9 +316,8 @@ def _with_picture(media: Tag) -> Tag:
     if media.kind == "audio":
         name, value = shortened(media["name"]), shortened(media["value"])
         raise LabelConfigError(
-            f'<{media.written} name="{name}"> of the labeling config plays sound alone, which cannot be predicted: the '
-            "model needs a picture too. If the files have one, add "
-            f'<Video name="video" value="{value}" sync="{name}"/>.'
+            f'<{media.written} name="{name}"> plays sound alone, which cannot be predicted: the model needs a picture. '
+            f'If the files have one, add <Video name="video" value="{value}" sync="{name}"/>.'
         )
     return media
 
@@ -329,14 +328,14 @@ def _field(media: Tag) -> str:
     if field is not None and not re.search("[{}]", field):
         return field
     reason = (
-        "a tag that is repeated for the items of a list cannot be predicted, since which of them are there is not known"
+        "which files are repeated for a list is not known; name one, as in $clips[0].url"
         if "{{" in media["value"]
-        else 'it needs value="$field", a field of the task\'s data in letters from a to z, digits and _, '
-        "such as $video, $media.video or $clips[0].url; Label Studio looks up no other"
+        else 'it needs value="$field", with letters from a to z, digits and _ in the field\'s name, or a path such as '
+        "$media.video or $clips[0].url"
     )
     raise LabelConfigError(
-        f'<{media.written} name="{shortened(media["name"])}" value="{shortened(media["value"])}"> of the labeling '
-        f"config cannot be predicted: {reason}."
+        f'<{media.written} name="{shortened(media["name"])}" value="{shortened(media["value"])}"> cannot be predicted: '
+        f"{reason}."
     )
 
 
