@@ -1,4 +1,4 @@
-"""`make demo`: a real Label Studio with the backend connected, a project with clips, and predictions for all of them.
+"""`make demo`: a real Label Studio with the backend connected, two projects with clips, and predictions for all.
 
     python -m demo              starts everything, prints the address and stays until Ctrl-C
     python -m demo --detach     the same, and leaves it running
@@ -31,12 +31,14 @@ import requests
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio, LabelStudioError, label_studio
 from demo.servers import ServerError, check_running, free_port, is_free, local_environ, running
 from omni_timeline.errors import OmniTimelineError
+from omni_timeline.media.video import probe
 from omni_timeline.service.settings import Settings
 from omni_timeline.synthetic import draw_scene, write_video
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
 PROJECT = "omni-timeline demo"
+WAVEFORM_PROJECT = "omni-timeline demo, with the waveform"
 LONG_CLIP, LONG_SECONDS, LONG_SEED = "long-180s.mp4", 180.0, 41
 LABEL_STUDIO_PORT, BACKEND_PORT = 8080, 9090  # or the next ones that are free
 TICK_SECONDS = 5.0  # between two signs of life of a slow step
@@ -218,15 +220,23 @@ def _run(arguments: argparse.Namespace, folder: Path, state: IO[str], servers: E
     with step("Starting the backend") as tick:
         backend = servers.enter_context(_backend(studio, folder, backend_port, backend_log, tick))
         _wait_until_loaded(backend_url, backend, backend_log, tick)
-    with step("Setting up the project"):
-        project, tasks = _project(studio, backend_url, clips)
-    _predict_all(studio, project, tasks, backend, backend_log)
-    page = f"{studio.url}/projects/{project}/data"
+    with_sound = [clip for clip in clips if _has_sound(clip)]
+    with step("Setting up the projects"):
+        projects = [
+            _project(studio, backend_url, PROJECT, "label_config.xml", clips),
+            # The same labels, so that nothing is predicted twice.
+            _project(studio, backend_url, WAVEFORM_PROJECT, "label_config_waveform.xml", with_sound),
+        ]
+    for project, tasks in projects:
+        _predict_all(studio, project, tasks, backend, backend_log)
+    page, waveform_page = (f"{studio.url}/projects/{project}/data" for project, _ in projects)
     say(
         f"""
 Label Studio:  {page}
   login        {EMAIL}
   password     {PASSWORD}
+The same with
+a waveform:    {waveform_page}
 The backend:   {backend_url}
 Logs:          {studio.log}
                {backend_log}
@@ -298,12 +308,19 @@ def _wait_until_loaded(url: str, process: subprocess.Popen[bytes], log: Path, ti
         raise ServerError(f"the backend could not load its model; see {log}")
 
 
-def _project(studio: LabelStudio, backend_url: str, clips: Sequence[Path]) -> tuple[int, dict[str, int]]:
-    """The demo's project and its tasks by the clips' names, with what was missing added, and the backend connected."""
+def _has_sound(clip: Path) -> bool:
+    """Whether a clip has a sound track: Label Studio shows an error in place of a waveform where there is none."""
+    return probe(clip).has_audio
+
+
+def _project(
+    studio: LabelStudio, backend_url: str, title: str, label_config: str, clips: Sequence[Path]
+) -> tuple[int, dict[str, int]]:
+    """A demo's project and its tasks by the clips' names, with what was missing added, and the backend connected."""
     found = studio.call("GET", "/api/projects/", params={"page_size": 1000})["results"]
-    numbers = [int(project["id"]) for project in found if project["title"] == PROJECT]
-    config = (ROOT / "label_config.xml").read_text(encoding="utf-8")
-    project = min(numbers) if numbers else studio.create_project(PROJECT, config)
+    numbers = [int(project["id"]) for project in found if project["title"] == title]
+    config = (ROOT / label_config).read_text(encoding="utf-8")
+    project = min(numbers) if numbers else studio.create_project(title, config)
     listed = studio.call("GET", "/api/tasks", params={"project": project, "page_size": 1000})["tasks"]
     tasks = {str(task["data"].get("clip")): int(task["id"]) for task in listed}
     for clip in clips:

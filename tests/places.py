@@ -8,3 +8,4 @@ ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
 DOCS = ROOT / "docs"
 LABEL_CONFIG = ROOT / "label_config.xml"
+WAVEFORM_CONFIG = ROOT / "label_config_waveform.xml"

@@ -7,6 +7,7 @@ HTTP beyond the number: the server reads `status`, the command line prints the m
 from __future__ import annotations
 
 from typing import Literal
+from unicodedata import category
 
 DeliveryKind = Literal["unreachable", "unclear", "token", "busy", "refused", "gone"]
 
@@ -114,3 +115,11 @@ def first_line(error: Exception) -> str:
     """The first line of an error's message, as a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(" .") + "."
+
+
+def printable(text: str) -> str:
+    """The text on one line: line breaks, control characters and halves of characters are escaped, spaces are plain."""
+    return "".join(
+        char if char.isprintable() else " " if category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -124,6 +124,21 @@ def test_a_choice_of_sound_tracks_is_said_in_every_format_once(
     assert run(capsys, "predict", two_sounds, "--format", kind, "--audio-track", "2")[2] == ""
 
 
+def test_videos_of_one_name_in_two_folders_are_two_addresses(
+    capsys: pytest.CaptureFixture[str], silent_video: Path, label_config: Path, tmp_path: Path
+):
+    days = [tmp_path / "day 1" / "clip.mp4", tmp_path / "day2" / "clip.mp4"]
+    for day in days:
+        day.parent.mkdir()
+        day.symlink_to(silent_video)
+    code, out, _ = run(capsys, "predict", *days, "--format", "label-studio", "--label-config", label_config)
+    assert code == 0
+    assert [task["data"]["clip"] for task in json.loads(out)] == [
+        "/data/local-files/?d=day%201/clip.mp4",
+        "/data/local-files/?d=day2/clip.mp4",
+    ]
+
+
 @pytest.mark.parametrize("kind", ["vtt", "srt", "eaf"])
 def test_formats_about_one_video_make_a_file_for_each(
     capsys: pytest.CaptureFixture[str], silent_video: Path, sounding_video: Path, tmp_path: Path, kind: str

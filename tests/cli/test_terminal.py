@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from omni_timeline.cli.terminal import predict_with_progress, show_progress
+from omni_timeline.cli.output import open_output
+from omni_timeline.cli.terminal import predict_with_progress, print_error, print_warning, show_progress
 from omni_timeline.errors import ModelError
+from omni_timeline.export.formats import FORMATS, WriterOptions
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 from omni_timeline.pipeline.statistics import Statistics
+from omni_timeline.segments import Segment
 
 VIDEOS = [Path("short.mp4"), Path("long.mp4")]
 
@@ -89,3 +92,26 @@ def test_a_terminal_shows_the_stages_of_learning(monkeypatch: pytest.MonkeyPatch
 
 def test_a_pipe_gets_no_stages(monkeypatch: pytest.MonkeyPatch):
     assert stages(monkeypatch, io.StringIO()) == ""
+
+
+EVIL = "e\x1b]0;PWNED\x07.mp4"
+
+
+def test_no_message_sends_control_characters_to_a_terminal(capsys: pytest.CaptureFixture[str]):
+    print_error(f"cannot read {EVIL}\nor anything else")
+    print_warning(f"{EVIL} is damaged")
+    assert capsys.readouterr().err == (
+        "omni-timeline: error: cannot read e\\x1b]0;PWNED\\x07.mp4\nor anything else\n"
+        "omni-timeline: warning: e\\x1b]0;PWNED\\x07.mp4 is damaged\n"
+    )
+
+
+@pytest.mark.parametrize("to_terminal", [True, False])
+def test_names_are_exact_in_a_pipe_and_harmless_on_a_terminal(to_terminal: bool, monkeypatch: pytest.MonkeyPatch):
+    stdout = Terminal() if to_terminal else io.StringIO()
+    monkeypatch.setattr("sys.stdout", stdout)
+    prediction = Prediction(Path(EVIL), 10.0, (Segment(1.0, 2.0, "tone"),), "demo-1-2", "")
+    with open_output("-", [prediction.path], FORMATS["csv"], WriterOptions()) as write:
+        write([prediction])
+    name = "e\\x1b]0;PWNED\\x07.mp4" if to_terminal else EVIL
+    assert stdout.getvalue() == f"video,start,end,label,text,score\n{name},1.0,2.0,tone,,\n"

@@ -5,6 +5,7 @@ OMNI_TIMELINE_SCREENSHOT=1 keeps the picture for the README.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.label_studio.labeling_config import LabelConfig, task_prediction
 from omni_timeline.media.video import probe
 from omni_timeline.segments import Segment
+from places import WAVEFORM_CONFIG
 
 from .conftest import Backend
 from .editor import Editor
@@ -99,8 +102,8 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     drawn, unexplained, *_, explained = suggested
     editor.select(0)
     [span] = suggested[drawn]["ranges"]
-    editor.show(span["start"] + 38)
-    editor.show(span["start"] + 28)  # and back, so that the timeline shows more of what comes than of what was
+    editor.show(span["start"] + 16)
+    editor.show(span["start"] + 12)  # and back, so that the timeline shows more of what comes than of what was
     page.evaluate("window.Htx.annotationStore.selected.names.get('video').ref.current.setZoom(2)")
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)  # until it is drawn
@@ -133,6 +136,79 @@ def test_an_annotator_corrects_a_suggestion_and_submits_exactly_that(
     assert saved["parent_prediction"] == suggestion.prediction
     if os.environ.get("OMNI_TIMELINE_SCREENSHOT"):
         shutil.copy(picture, request.config.rootpath / "docs" / "images" / "label-studio.png")
+        _keep(picture, request.config.rootpath / "docs" / "images" / "label-config-timeline.png")
+
+
+SECONDS = """() => window.Htx.annotationStore.selected.regions.map(region => [region.start, region.end])"""
+HEARD = """(regions) => {
+    const annotation = window.Htx?.annotationStore?.selected, audio = annotation?.names?.get("audio");
+    return annotation?.regions?.length >= regions && audio?._ws?.duration > 1;
+}"""
+ZOOM = "window.Htx.annotationStore.selected.names.get('audio')._ws.zoom"
+
+
+def test_on_the_waveform_regions_are_seconds_and_the_video_goes_along(
+    studio: LabelStudio, editor: Editor, samples: list[Path], tmp_path: Path, request: pytest.FixtureRequest
+):
+    """The tags of label_config_waveform.xml: a click goes there in both, the wheel zooms, an edge is pulled."""
+    xml = WAVEFORM_CONFIG.read_text()
+    config = LabelConfig.from_xml(xml)
+    [clip] = [sample for sample in samples if sample.stem == "sound-20s"]
+    events = json.loads(clip.with_suffix(".json").read_text())["events"]
+    segments = [Segment(e["start"], e["end"], e["label"], f"There is a {e['label']}.", 0.9) for e in events]
+    duration = probe(clip).duration
+    prediction = config.prediction(segments, duration=duration, task_data={}, model_version="m")
+    project = studio.create_project("What happens when, with the waveform?", xml)
+    task = studio.create_task(project, studio.upload(project, clip))
+    studio.call("POST", "/api/predictions/", json={"task": task, **prediction})
+    editor.open(project, task, regions=len(segments))
+    page = editor.page
+    page.wait_for_function(HEARD, arg=len(segments))
+    assert page.evaluate(SECONDS) == [[segment.start, segment.end] for segment in sorted(segments)]
+
+    wave = page.locator("canvas").last.bounding_box()
+    assert wave is not None
+    middle, seconds = wave["y"] + 0.6 * wave["height"], page.evaluate(ZOOM.replace("zoom", "duration"))
+
+    def x(second: float) -> float:
+        return wave["x"] + wave["width"] * second / seconds
+
+    last = max(segments)  # nothing else ends there
+    page.mouse.click(x(2.0), middle)  # where no region is
+    page.wait_for_function("Math.abs(document.querySelector('video').currentTime - 2) < 0.1")
+    page.mouse.click(x(13.0), wave["y"] + 8)  # on the ruler, where regions are no matter
+    page.wait_for_function("Math.abs(document.querySelector('video').currentTime - 13) < 0.1")
+    page.mouse.click(x(last.end - 0.5), middle)
+    page.get_by_test_id("htx-textbox-content").wait_for()
+    assert page.get_by_test_id("htx-textbox-content").inner_text() == last.text
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(500)  # until it is drawn
+    picture = tmp_path / "waveform.png"
+    page.screenshot(path=picture)
+
+    page.mouse.move(x(last.end), middle)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(x(last.end - step / 8), middle)
+    page.mouse.up()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -30)
+    page.keyboard.up("Control")
+    page.wait_for_function(f"{ZOOM} > 1")
+    saved = {item["id"]: item["value"] for item in editor.submit()["result"] if item["type"] == "labels"}
+    ends = sorted(value["end"] for value in saved.values())
+    wanted = sorted(segment.end - (segment is last) for segment in segments)
+    assert ends == pytest.approx(wanted, abs=0.05)
+    if os.environ.get("OMNI_TIMELINE_SCREENSHOT"):
+        _keep(picture, request.config.rootpath / "docs" / "images" / "label-config-waveform.png")
+
+
+def _keep(screenshot: Path, picture: Path) -> None:
+    """The part of a screenshot in which an annotator works, small."""
+    with Image.open(screenshot) as whole:
+        part = whole.convert("RGB").crop((244, 90, 1116, 845))
+    small = part.resize((part.width * 4 // 5, part.height * 4 // 5), Image.Resampling.LANCZOS)
+    small.quantize(255, Image.Quantize.FASTOCTREE).save(picture)
 
 
 LABELS = '<Label value="Speech"/><Label value="Action"/>'
@@ -146,6 +222,12 @@ CONFIGS = {
     "audio": f"""<View><Video name="video" value="$video" sync="media"/>
         <Labels name="events" toName="audio">{LABELS}</Labels><Audio name="audio" value="$video" sync="media"/>
         <TextArea name="text" toName="audio" perRegion="true"/></View>""",
+    "nested data, labels as written": """<View><Video name="video" value="$media[0].video"/>
+        <TimelineLabels name=" events" toName="video"><Label value=" Speech "/><Label value="Action\u00a0"/>
+        </TimelineLabels></View>""",
+    "two videos": """<View><Video name="video" value="$video"/><Video name="other" value="$cameras.b" frameRate="10"/>
+        <TimelineLabels name="said" toName="video"><Label value="Speech"/></TimelineLabels>
+        <TimelineLabels name="done" toName="other"><Label value="Action"/></TimelineLabels></View>""",
 }
 
 
@@ -155,16 +237,18 @@ def test_a_suggestion_that_is_submitted_as_it_is_comes_back_as_it_was(
 ):
     config = LabelConfig.from_xml(xml)
     segments = [Segment(1.2, 3.4, "Speech", "hello", 0.9), Segment(2.5, 5.0, "Action", "", 0.6)]
-    duration = probe(sounding_video).duration
-    prediction = config.prediction(segments, duration=duration, task_data={}, model_version="m")
-    config.check(prediction, duration=duration, task_data={})
+    found = [(file, segments, probe(sounding_video).duration) for file in config.files]
+    prediction = task_prediction(found, task_data={}, model_version="m")
     project = studio.create_project("As it is", xml)
-    task = studio.create_task(project, studio.upload(project, sounding_video))
+    # Label Studio takes no upload for a project with several fields.
+    url = studio.upload(studio.create_project("Files", CONFIGS["timeline alone"]), sounding_video)
+    data = {key: value for file in config.files for key, value in replace(file, others=()).data_with(url).items()}
+    task = studio.call("POST", "/api/tasks/", json={"project": project, "data": data})["id"]
     studio.call("POST", "/api/predictions/", json={"task": task, **prediction})
 
     editor.open(project, task, regions=len(segments))
     labels = {region["id"]: region["labels"] for region in editor.regions()}
-    assert sorted(labels.values()) == [["Action"], ["Speech"]]
+    assert sorted(labels.values()) == sorted([label] for label in config.labels)
     saved = editor.submit()
 
     def kept(item: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .label_studio import LabelStudio
 pytestmark = pytest.mark.e2e
 
 CLIPS = 3
-LABEL_FRAME = 1 / 25  # s; label_config.xml counts 25 a second
+LABEL_FRAME = 1 / 10  # s; label_config.xml counts 10 a second
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,21 @@ def test_label_studio_gets_a_list_of_tasks_with_a_prediction_each():
     assert text == f"[\n{json.dumps(task)}\n]\n"
 
 
+def test_tasks_keep_the_path_below_the_folder_that_all_videos_are_in():
+    """Files of one name in two folders had one address once."""
+    config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8"))
+    videos = [predicted(path="clips/day 1/a.mp4"), predicted(path="clips/day 2/../day 2/a.mp4")]
+    folder = Path("clips").absolute()
+    text = written("label-studio", *videos, label_config=config, video_url="/f/?d=", common_folder=folder)
+    assert [task["data"]["video"] for task in json.loads(text)] == ["/f/?d=day%201/a.mp4", "/f/?d=day%202/a.mp4"]
+
+
+def test_tasks_have_their_data_where_label_studio_looks_for_them():
+    config = LabelConfig.from_xml(LABEL_CONFIG.read_text(encoding="utf-8").replace("$video", "$clips[0].url"))
+    [task] = json.loads(written("label-studio", predicted(path="a.mp4"), label_config=config, video_url="/f/"))
+    assert task["data"] == {"clips": [{"url": "/f/a.mp4"}]}
+
+
 def test_tasks_for_label_studio_need_their_labeling_config():
     with pytest.raises(RequestError, match="--label-config"):
         FORMATS["label-studio"](WriterOptions())
@@ -168,6 +183,31 @@ def test_csv_has_a_header_and_a_line_for_each_segment():
          "score": "0.3217"},
         {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": ""},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_takes_no_cell_for_a_formula(formula: str):
+    [row] = csv.DictReader(
+        io.StringIO(written("csv", predicted(Segment(0.0, 1.0, formula, f"\n {formula}"), path=formula)), newline="")
+    )
+    assert (row["video"], row["label"], row["text"]) == (f"'{formula}",) * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("\t=1.mp4", "'\t=1.mp4"), (" -1.mp4", "' -1.mp4"), ("a=1.mp4", "a=1.mp4"), ("clips/-1.mp4", "clips/-1.mp4")],
+)
+def test_names_of_files_are_cells_too(path: str, words: str):
+    [row] = csv.DictReader(io.StringIO(written("csv", predicted(Segment(0.0, 1.0, "a"), path=path)), newline=""))
+    assert row["video"] == words
+
+
+def test_a_table_sends_no_control_characters_to_a_terminal():
+    evil = "e\x1b]0;PWNED\x07\n.mp4"
+    text = written("table", predicted(Segment(0.0, 1.0, "a\x1b[2J", "b\rc"), path=evil))
+    assert text.splitlines()[0].startswith("e\\x1b]0;PWNED\\x07\\n.mp4  ")
+    assert "a\\x1b[2J  b\\rc" in text
+    assert "".join(text.split("\n")).isprintable()
 
 
 def test_no_segments_are_still_a_file_of_the_format(tmp_path: Path):
@@ -259,8 +299,8 @@ def test_whatever_the_words_every_reader_finds_every_segment(
     assert sorted(block.rstrip("\n").split("\n")[2] for block in blocks) == shown
 
     rows = list(csv.DictReader(io.StringIO(written("csv", prediction), newline="")))
-    assert sorted((row["label"], row["text"]) for row in rows) == sorted(
-        (squeezed(s.label), squeezed(s.text)) for s in found
+    assert sorted((as_words(row["label"]), as_words(row["text"])) for row in rows) == sorted(
+        (as_words(f"'{squeezed(s.label)}"), as_words(f"'{squeezed(s.text)}")) for s in found
     )
 
     folder = tmp_path_factory.getbasetemp()
@@ -271,6 +311,12 @@ def test_whatever_the_words_every_reader_finds_every_segment(
     for tier in tiers.values():
         assert all(start < end for start, end, _ in tier)
         assert all(before[1] <= after[0] for before, after in pairwise(tier))
+
+
+def as_words(cell: str) -> str:
+    """A cell without the quote that stands before a formula; words may begin with one too."""
+    assert not cell.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    return cell.removeprefix("'")
 
 
 def unescaped(text: str) -> str:

@@ -1,20 +1,29 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from omni_timeline.errors import FetchError
-from omni_timeline.label_studio.addresses import video_name
+from omni_timeline.label_studio.addresses import Addresses, video_name
+from omni_timeline.label_studio.auth import LabelStudioAuth
 from omni_timeline.label_studio.files import VideoFiles
 from sites import (
     HERE,
+    LEGACY_TOKEN,
     UPLOAD,
     VIDEO,
     Site,
+    answer,
     fetch,
     video,
 )
+
+
+def key_of(url: str) -> str:
+    return Addresses(None).source(url, None).key
 
 
 @pytest.fixture
@@ -136,6 +145,86 @@ def test_a_query_that_is_no_signature_tells_videos_apart(label_studio: Site, tmp
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Algorithm=A&X-Amz-Date={0}&X-Amz-Signature={0}",
+        "X-Goog-Algorithm=A&X-Goog-Date={0}&X-Goog-Signature={0}",
+        "Expires={0}&Signature={0}&Key-Pair-Id=K&Policy={0}",
+        "OSSAccessKeyId=K&Expires={0}&Signature={0}&security-token={0}",
+        "q-sign-algorithm=sha1&q-ak=K&q-sign-time={0}&q-signature={0}&x-cos-security-token={0}",
+        "sv=2024&se={0}&sr=b&sp=r&sig={0}",
+    ],
+)
+def test_every_signature_of_one_address_is_one_file(query: str):
+    """The parameters that tell files apart stay as they are written, whatever stands beside them."""
+    url = "https://host/x.mp4?id=a%2Bb&"
+    keys = {key_of(url + query.format(number)) for number in (1, 2)}
+    assert keys == {key_of(url)} == {key_of(f"{url}#t=3")} == {key_of(url.replace("host", "HOST"))}
+    assert keys != {key_of(url.replace("%2B", "+") + query.format(1))}
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "azure-blob"])
+def test_a_key_in_a_storage_is_taken_as_it_stands(scheme: str, label_studio: Site, tmp_path: Path):
+    """`#` began a fragment once, and two videos were one file."""
+    urls = [f"{scheme}://clips/{key}" for key in ("take#1.mp4", "take#2.mp4", "take%231.mp4", "take%25231.mp4",
+                                                  "a b.mp4", "a b.mp4 ", "a+b.mp4", "[1.mp4", "t=1&sig=2.mp4",
+                                                  "T=1&SIG=2.mp4")]  # fmt: skip
+    wanted = {url: f"/tasks/7/resolve/?fileuri={base64.urlsafe_b64encode(url.encode()).decode()}" for url in urls}
+    for number, path in enumerate(wanted.values()):
+        label_studio.pages[path] = lambda page, body=bytes([number + 1]): answer(page, body)
+    fetcher = VideoFiles(label_studio.url, None, tmp_path)
+    assert [fetch(fetcher, url, task_id=7).read_bytes() for url in urls] == [bytes([n + 1]) for n in range(len(urls))]
+    assert [unquote(path) for path in label_studio.paths()] == list(wanted.values())
+    assert Addresses(LabelStudioAuth("http://ls", None)).source(urls[-2], 7).host == f"{scheme}://clips"
+
+
+PREFIX = "/labelstudio"
+
+
+@pytest.mark.parametrize("base", ["", PREFIX, "/tools/label-studio"])
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+def test_label_studio_may_be_below_a_path_of_a_proxy(base: str, prefix: str, label_studio: Site, tmp_path: Path):
+    """It writes its own public path before those of its files; where we reach it, there may be another, or none."""
+    label_studio.pages[base + UPLOAD] = video
+    fetcher = VideoFiles(label_studio.url + base, LEGACY_TOKEN, tmp_path)
+    assert fetch(fetcher, prefix + UPLOAD).read_bytes() == VIDEO
+    assert label_studio.asked == [(base + UPLOAD, f"Token {LEGACY_TOKEN}", None)]
+
+
+@pytest.mark.parametrize("public", ["https://videos.example.org", f"https://videos.example.org:8443{PREFIX}"])
+def test_its_public_name_leads_to_where_it_is_reached(public: str, label_studio: Site, root: Path, tmp_path: Path):
+    fetcher = VideoFiles(label_studio.url, LEGACY_TOKEN, tmp_path / "cache", root, public_host=public)
+    assert fetch(fetcher, public + UPLOAD).read_bytes() == VIDEO
+    assert fetch(fetcher, f"{public}/data/local-files/?d=videos/a%20b.mp4") == root / "videos" / "a b.mp4"
+    assert label_studio.asked == [(UPLOAD, f"Token {LEGACY_TOKEN}", None)]
+    for url in (f"{public}/x.mp4", f"https://videos.example.org/other{UPLOAD}", f"https://example.org{UPLOAD}"):
+        with pytest.raises(FetchError, match="ALLOWED_VIDEO_HOSTS"):  # as any other host's
+            fetch(fetcher, url)
+
+
+@pytest.mark.parametrize("name", ["videos%5Ca%20b.mp4", "videos\\a b.mp4", "videos/a%20b.mp4"])
+def test_a_label_studio_on_windows_writes_backslashes(name: str, root: Path, tmp_path: Path):
+    fetcher = VideoFiles("http://label-studio:8080", None, tmp_path / "cache", root)
+    found = root / "videos" / "a b.mp4"
+    assert fetch(fetcher, f"/data/local-files/?d={name}") == found
+    assert fetch(fetcher, f"http://label-studio:8080/data/local-files/?d={name}") == found
+
+
+def test_a_backslash_in_a_name_here_is_a_character_like_others(root: Path, tmp_path: Path):
+    (root / "videos\\a.mp4").write_bytes(b"of that name")
+    (root / "videos" / "a.mp4").write_bytes(b"in the folder")
+    assert fetch(VideoFiles(None, None, tmp_path, root), "/data/local-files/?d=videos%5Ca.mp4").read_bytes() == (
+        b"of that name"
+    )
+
+
+@pytest.mark.parametrize("name", ["..%5Csecret.mp4", "videos%5C..%5C..%5Csecret.mp4", "%5C%5Cserver%5Cx.mp4"])
+def test_backslashes_lead_out_of_no_folder(name: str, root: Path, tmp_path: Path):
+    with pytest.raises(FetchError, match="does not name a file below"):
+        fetch(VideoFiles("http://label-studio", None, tmp_path / "cache", root), f"/data/local-files/?d={name}")
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://host/x.mp4?X-Amz-Signature=SECRET\t",  # a tab in it
@@ -170,7 +259,10 @@ def test_half_a_character_is_a_sentence(half: str, root: Path, tmp_path: Path):
         ("/data/upload/1/8abf8b6a-clip.mp4", "8abf8b6a-clip.mp4"),
         ("/data/local-files/?d=videos/a%20b.mp4", "a b.mp4"),
         ("http://host/labels/data/local-files/?d=a.mp4", "a.mp4"),
+        ("/labels/data/local-files/?d=videos%5Cclip.mp4", "clip.mp4"),
         ("s3://bucket/folder/clip.mp4", "clip.mp4"),
+        ("s3://bucket/day 1/take#1.mp4", "take#1.mp4"),
+        ("gs://bucket/take%231.mp4?SECRET", "take%231.mp4"),
         ("http://host/clip.mp4?d=SECRET&X-Amz-Signature=SECRET", "clip.mp4"),
         ("http://host/?X-Amz-Signature=SECRET", "http://host/"),
         ("http://user:SECRET@host", "http://host"),

@@ -15,10 +15,11 @@ from omni_timeline.segments import Segment
 @pytest.mark.parametrize("kind", CONTROLS)
 def test_every_kind_of_control_works_alone_and_is_named_where_there_is_none(kind: type[Control]):
     """Holds for a new kind as soon as it is in CONTROLS: its own example makes a config that is served both ways."""
-    tag, media = re.findall(r"<(\w+)", kind.example)
+    tag, media, *_ = re.findall(r"<(\w+)", kind.example)
     assert (tag.lower(), media.lower()) == (kind.kind, kind.media_kind)
     xml = (
-        f'<View><{media} name="m" value="$v"/><{tag} name="c" toName="m">{LABELS}</{tag}>'
+        f'<View><{media} name="m" value="$v" sync="s"/><Video name="s" value="$v" sync="s"/>'
+        f'<{tag} name="c" toName="m">{LABELS}</{tag}>'
         '<TextArea name="d" toName="m" perRegion="true"/></View>'
     )
     config = LabelConfig.from_xml(xml)

@@ -9,9 +9,10 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from labeling_configs import LABELS, XML, audio_xml, complaints, config_xml
 from omni_timeline.errors import LabelConfigError, RequestError
-from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.label_studio.labeling_config import LabelConfig, task_prediction
+from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
-from places import DOCS, FIXTURES, LABEL_CONFIG
+from places import DOCS, FIXTURES, LABEL_CONFIG, WAVEFORM_CONFIG
 
 REQUESTS = FIXTURES / "label-studio"
 MANUAL = DOCS / "label-config.md"
@@ -25,7 +26,16 @@ def test_the_config_that_the_readme_says_to_paste_is_understood():
         "video",
         "description",
     )
-    assert config.controls[0].frame_rate({}) == 25.0
+    assert config.controls[0].frame_rate({}) == 10.0
+
+
+def test_the_config_with_a_waveform_has_the_same_labels_so_that_nothing_is_predicted_twice():
+    timeline, waveform = (
+        LabelConfig.from_xml(file.read_text(encoding="utf-8")) for file in (LABEL_CONFIG, WAVEFORM_CONFIG)
+    )
+    [control] = waveform.controls
+    assert (control.kind, waveform.video_field, control.text_area) == ("labels", "video", "description")
+    assert timeline.options(PredictOptions()) == waveform.options(PredictOptions())
 
 
 @pytest.mark.parametrize("xml", re.findall(r"```xml\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL))
@@ -102,16 +112,139 @@ def test_a_config_without_a_place_for_segments_is_refused_with_the_tag_that_is_n
     assert sentence in str(refusal.value)
 
 
-def test_of_several_videos_the_first_with_a_timeline_counts():
+TWO_VIDEOS = """<View><Video name="a" value="$a"/><Video name="b" value="$b" frameRate="10"/>
+    <TimelineLabels name="t" toName="b"><Label value="goal"/><Label value="foul"/></TimelineLabels>
+    <TimelineLabels name="u" toName="a"><Label value="cheer"/><Label value="foul"/></TimelineLabels></View>"""
+
+
+def test_each_video_of_a_task_has_its_own_controls():
+    config = LabelConfig.from_xml(TWO_VIDEOS)
+    assert [(file.video_field, file.controls[0].name) for file in config.files] == [("b", "t"), ("a", "u")]
+    assert config.options(PredictOptions()).labels == ("goal", "foul", "cheer")  # the model is asked with all of them
+    assert config.needed_data({"a": "/a", "b": "/b", "c": "/c"}) == {"a": "/a", "b": "/b"}
+
+
+def test_each_video_of_a_task_gets_the_segments_with_its_own_labels():
+    b, a = LabelConfig.from_xml(TWO_VIDEOS).files
+    same = Segment(1, 2, "foul", score=0.5)  # in both videos, so the ids must be kept apart
+    in_b, in_a = [same, Segment(3, 4, "cheer", score=0.1)], [Segment(0, 1, "goal", score=0.1), same]
+    found = [(b, in_b, 10.0), (a, in_a, 20.0)]
+    prediction = task_prediction(found, task_data={"a": "/a", "b": "/b"}, model_version="m")
+    written = [(r["to_name"], r["value"]["timelinelabels"][0], r["value"]["ranges"]) for r in prediction["result"]]
+    assert written == [("b", "foul", [{"start": 11, "end": 20}]), ("a", "foul", [{"start": 25, "end": 48}])]
+    assert complaints(TWO_VIDEOS, prediction["result"]) == []
+    assert prediction["score"] == 0.5
+    assert b.from_result(prediction["result"], task_data={}) == a.from_result(prediction["result"], task_data={})
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        ({"a": "/a", "b": "/b"}, ["b", "a"]),
+        ({"a": "/a"}, ["a"]),  # no such camera in this task
+        ({"a": "/a", "b": ""}, ["a"]),
+        ({"a": "", "b": ""}, None),
+        ({}, None),
+        ({"a": "/a", "b": ["/b"]}, None),
+    ],
+)
+def test_a_task_needs_one_of_its_videos(data, fields):
+    config = LabelConfig.from_xml(TWO_VIDEOS)
+    if fields is not None:
+        assert [file.video_field for file in config.files_of(data)] == fields
+        return
+    with pytest.raises(RequestError, match="has no text 'b'"):
+        config.files_of(data)
+
+
+def test_one_control_may_be_on_two_videos():
     xml = f"""<View><Video name="a" value="$a"/><Video name="b" value="$b"/>
-        <TimelineLabels name="t" toName="b">{LABELS}</TimelineLabels>
-        <TimelineLabels name="u" toName="a"><Label value="X"/></TimelineLabels></View>"""
+        <TimelineLabels name="t" toName="a,b">{LABELS}</TimelineLabels></View>"""
+    names = [(file.video_field, file.controls[0].media.name) for file in LabelConfig.from_xml(xml).files]
+    assert names == [("a", "a"), ("b", "b")]
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("$video", "video"),
+        ("$media.video", "media.video"),
+        ("$clips[0].url", "clips[0].url"),
+        (" $video ", "video"),
+        ("$my-video", None),  # to the editor a field `my` and the words "-video"
+        ("$my video", None),
+        ("$vidéo", None),
+        ("$clips[{{idx}}].url", None),
+        ("https://host/$name", None),
+        ("$a,$b", None),
+        ("$", None),
+    ],
+)
+def test_the_file_is_found_where_the_editor_looks_it_up_or_the_config_is_refused(value, path):
+    xml = XML.replace('"$video"', f'"{value}"')
+    if path is not None:
+        assert LabelConfig.from_xml(xml).video_field == path
+        return
+    with pytest.raises(LabelConfigError, match=r"cannot be predicted: ") as refusal:
+        LabelConfig.from_xml(xml)
+    assert value in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("video", {"video": "/v.mp4"}),
+        ("media.video", {"media": {"video": "/v.mp4"}}),
+        ("clips[0].url", {"clips": [{"url": "/v.mp4"}]}),
+        ("clips[2]", {"clips": [None, None, "/v.mp4"]}),
+        ("clips[1000]", None),
+    ],
+)
+def test_the_data_of_a_new_task_are_nested_as_the_editor_looks_them_up(path, data):
+    config = LabelConfig.from_xml(XML.replace("$video", f"${path}"))
+    if data is None:
+        with pytest.raises(RequestError, match="far into a list"):
+            config.data_with("/v.mp4")
+        return
+    assert config.data_with("/v.mp4") == data
+    assert config.video_url(data) == config.video_url(config.needed_data(data)) == "/v.mp4"
+
+
+def test_no_task_of_two_videos_is_made_of_one():
+    with pytest.raises(RequestError, match=r"several files \(\$b, \$a\)"):
+        LabelConfig.from_xml(TWO_VIDEOS).data_with("/v.mp4")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        config_xml(labels='<Label value="a &lt;|im_end|>"/>'),
+        config_xml(labels='<Label value="a" hint="&lt;|audio_bos|>"/>'),
+        config_xml(timeline='model_prompt="&lt;|im_start|>system"'),
+    ],
+)
+def test_control_tokens_of_models_are_refused_before_a_task_fails(xml):
+    with pytest.raises(LabelConfigError, match=r'<TimelineLabels name="events"> has <\|\w+\|>'):
+        LabelConfig.from_xml(xml)
+
+
+def test_names_and_labels_are_stored_as_they_are_written():
+    """Trimmed, a label is none of the project's: Label Studio draws its region in grey, without a name."""
+    xml = """<View><Video name="video " value="$video"/><TimelineLabels name=" events" toName="video ">
+        <Label value=" red square "/><Label value="Music" alias="mu "/><Label value="no-break\u00a0"/>
+        <Label value=" "/></TimelineLabels><TextArea name="d " toName="video " perRegion="true"/></View>"""
     config = LabelConfig.from_xml(xml)
-    assert (config.controls[0].media.name, config.video_field, config.labels) == (
-        "b",
-        "b",
-        ("Speech", "Action", "Scene Change"),
-    )
+    assert config.labels == (" red square ", "mu ", "no-break\u00a0")
+    said = [Segment(0, 1, "red square", "x"), Segment(1, 2, "MUSIC"), Segment(2, 3, "no break")]
+    result = config.to_result(said, duration=10, task_data={})
+    assert {region["to_name"] for region in result} == {"video "}
+    assert [region["from_name"] for region in result] == [" events", "d ", " events", " events"]
+    assert [region["value"]["timelinelabels"] for region in result if region["type"] != "textarea"] == [
+        [" red square "],
+        ["mu "],
+        ["no-break\u00a0"],
+    ]
+    assert [segment.label for segment in config.from_result(result, task_data={})] == list(config.labels)
 
 
 def test_several_timelines_of_one_video_each_get_their_own_labels():
@@ -128,9 +261,7 @@ def test_several_timelines_of_one_video_each_get_their_own_labels():
     ("xml", "field"),
     [
         (audio_xml(), "video"),
-        (audio_xml(video=None, audio='value="$clip"'), "clip"),
         (audio_xml(audio='value="$sound"'), "video"),  # they play together, so the video is what there is to see
-        (audio_xml(audio='value="$sound"').replace('sync="media"', "", 1), "sound"),
         (audio_xml(audio='value="$sound"').replace('sync="media"', 'sync="audio"', 1), "video"),
         (audio_xml().replace("<Audio", "<AudioPlus"), "video"),
     ],
@@ -140,6 +271,25 @@ def test_labels_on_an_audio_are_served_too(xml, field):
     [control] = config.controls
     assert (config.video_field, control.media.name, control.kind) == (field, "audio", "labels")
     assert config.labels == ("Speech", "Action", "Scene Change")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        audio_xml(video=None),
+        audio_xml(audio='value="$sound"').replace('sync="media"', "", 1),  # beside a video, and not in sync with it
+        XML.replace(
+            "</View>", f'<Audio name="audio" value="$a"/><Labels name="l" toName="audio">{LABELS}</Labels></View>'
+        ),
+    ],
+)
+def test_sound_alone_is_refused_with_what_to_add(xml):
+    """Its tasks failed one by one, for a file without a picture is no video to us."""
+    with pytest.raises(LabelConfigError, match=r'<Audio name="audio"> .* sound alone') as refusal:
+        LabelConfig.from_xml(xml)
+    [video] = re.findall("<Video .*/>", str(refusal.value))
+    added = video.replace('"video"', '"another"')
+    assert LabelConfig.from_xml(xml.replace("<Audio", f"{added}<Audio")).controls
 
 
 def test_a_timeline_and_an_audio_of_the_same_file_each_get_their_own_labels():
@@ -154,13 +304,6 @@ def test_a_timeline_and_an_audio_of_the_same_file_each_get_their_own_labels():
     assert [region["from_name"] for region in result] == ["seen", "heard"]
     assert complaints(xml, result) == []
     assert config.from_result(result, task_data={}) == segments
-
-
-def test_a_control_of_another_file_is_left_alone():
-    xml = XML.replace(
-        "</View>", '<Audio name="a" value="$other"/><Labels name="l" toName="a"><Label value="X"/></Labels></View>'
-    )
-    assert [control.name for control in LabelConfig.from_xml(xml).controls] == ["events"]
 
 
 @pytest.mark.parametrize(

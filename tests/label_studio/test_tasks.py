@@ -13,6 +13,7 @@ from labeling_configs import CONFIG, XML
 from omni_timeline.errors import FetchError, MediaError, ModelError, OmniTimelineError, RequestError, RetryableError
 from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.host_slots import SLOTS
+from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import TaskPredictor
 from omni_timeline.pipeline.cache import PredictionCache
@@ -219,3 +220,28 @@ def test_warnings_name_a_fetched_video_as_people_know_it_also_when_it_was_predic
     for kept in (False, True):
         found = setting.predictor(task(f"{site.url}/take.mp4"), lambda _: None)
         assert (found.warnings, found.kept) == (("take.mp4 has 2 audio tracks.",), kept)
+
+
+def test_every_video_of_a_task_is_predicted(tmp_path: Path):
+    """They share one prediction; a video that another task has shown already is not predicted again."""
+    xml = """<View><Video name="left" value="$a"/><Video name="right" value="$cameras.b"/>
+        <TimelineLabels name="l" toName="left"><Label value="Speech"/></TimelineLabels>
+        <TimelineLabels name="r" toName="right"><Label value="Speech"/></TimelineLabels></View>"""
+    config = LabelConfig.from_xml(xml)
+    options = config.options(PredictOptions())
+    model = SizeModel()
+    setting = Setting(tmp_path, model)
+    (setting.root / "b.mp4").write_bytes(b"01234")
+
+    def predicted(data: dict[str, Any]) -> tuple[list[tuple[str, int]], bool]:
+        request = TaskRequest(1, "1", data, xml, config, options, options.version("scripted-1"))
+        found = setting.predictor(request, lambda _: None)
+        ends = [(region["to_name"], region["value"]["ranges"][0]["end"]) for region in found.entry["result"]]
+        return ends, found.kept
+
+    url = "/data/local-files/?d=b.mp4"
+    assert predicted({"a": LOCAL}) == ([("left", 240)], False)
+    both = config.needed_data({"a": LOCAL, "cameras": {"b": url}})
+    assert predicted(both) == ([("left", 240), ("right", 120)], False)
+    assert predicted(both) == ([("left", 240), ("right", 120)], True)
+    assert model.asked == ["clip.mp4", "b.mp4"]

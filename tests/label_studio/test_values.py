@@ -55,6 +55,7 @@ def test_a_score_is_a_number_from_0_to_1(value, read):
         ("rates[2]", None),
         ("rates[-1]", None),
         ("meta[fps]", 25),
+        ("rates[01]", None),  # no place of a list, to JavaScript
         ("a.b", "as one key"),  # before the nested one, as in the editor
         ("meta", {"fps": 25}),
         ("meta.fps.x", None),
@@ -72,7 +73,7 @@ def test_a_value_in_a_message_is_one_short_line():
     assert shortened("a\nb\x85\ud800") == "a\\nb\\x85\\ud800"
     assert shortened({"a": 1}) == "{'a': 1}"
     assert shortened("x" * 201) == "x" * 200 + "…"
-    assert shortened("señor 日本") == "señor 日本"
+    assert shortened("señor　日本\u202e") == "señor 日本\\u202e"
 
 
 json_values = st.recursive(

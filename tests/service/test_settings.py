@@ -24,6 +24,7 @@ HERE = str(Path(__file__).parent)
 MEANT: dict[str, tuple[str, Any]] = {
     "LABEL_STUDIO_URL": ("http://label-studio:8080/", "http://label-studio:8080"),
     "LABEL_STUDIO_API_KEY": ("secret", "secret"),
+    "LABEL_STUDIO_HOST": ("https://example.org/labelstudio/", "https://example.org/labelstudio"),
     "PREDICT_DEADLINE_SECONDS": ("12.5", 12.5),
     "PRELABEL_NEW_TASKS": ("1", True),
     "BASIC_AUTH_USER": ("label-studio", "label-studio"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mimetypes
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from omni_timeline.cli.files import write_text
+from omni_timeline.cli.terminal import shown_lines
 from omni_timeline.errors import RequestError
 from omni_timeline.export.formats import Writer, WriterOptions
 from omni_timeline.pipeline.prediction import Failure, Prediction
@@ -53,7 +55,7 @@ def open_output(
         if (mimetypes.guess_type(output)[0] or "").startswith("video/"):  # `--output a.mp4 b.mp4` would be its end
             raise RequestError(f"--output {output} is the name of a video: name the file to write")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", encoding="utf-8", errors="surrogateescape", newline="", buffering=1) as opened:
+        with file.open("w", encoding=writer.encoding, errors="surrogateescape", newline="", buffering=1) as opened:
             yield lambda results: opened.writelines(one.write(results))
 
 
@@ -73,5 +75,6 @@ def _is_folder(output: str) -> bool:
 
 
 def _print_all(pieces: Iterable[str]) -> None:
+    shown = shown_lines if sys.stdout.isatty() else str  # a name with a control sequence must not reach a terminal
     for piece in pieces:
-        print(piece, end="", flush=True)
+        print(shown(piece), end="", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,8 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--video-url", default=LOCAL_FILES_URL, metavar="PREFIX",
-        help="what stands before the file name in Label Studio's tasks (default: %(default)s)",
+        help="what stands before a video's path below the folder that all are in, in Label Studio's tasks (default: "
+        "%(default)s)",
     )  # fmt: skip
     group.add_argument("--view", type=Path, metavar="HTML", help="write a page with the videos and their timelines")
     group.add_argument("--embed", action="store_true", help="put the videos into this page instead of linking to them")
@@ -112,7 +114,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise RequestError("--embed needs --view FILE, the page that the videos are put into")
     prepare(arguments.timeline, ".png")
     prepare(arguments.view, ".html")
-    writer_options = WriterOptions(truths=truths, label_config=config, video_url=arguments.video_url)
+    writer_options = WriterOptions(
+        truths=truths,
+        label_config=config,
+        video_url=arguments.video_url,
+        common_folder=_common_folder(arguments.videos),
+    )
     predictions: list[Prediction] = []
     writer = FORMATS[arguments.format]
     with (
@@ -133,6 +140,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.view and predictions:
         _write_page(arguments.view, predictions, truths, embed=arguments.embed)
     return OK if len(predictions) == len(arguments.videos) else SOME_FAILED
+
+
+def _common_folder(videos: Sequence[Path]) -> Path:
+    """The innermost folder that all videos are in; a path where there is none has no say."""
+    videos = [video for video in videos if video.exists()] or videos
+    # Not `resolve`: a link to a video is in the folder where it was named.
+    return Path(os.path.commonpath([os.path.abspath(video.parent) for video in videos]))  # noqa: PTH100
 
 
 def _collected(

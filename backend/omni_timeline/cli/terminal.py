@@ -9,26 +9,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omni_timeline.errors import printable
+
 if TYPE_CHECKING:
     from omni_timeline.pipeline.options import PredictOptions
     from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Progress
     from omni_timeline.pipeline.scheduler import Scheduler
 
 
+def shown_lines(text: str) -> str:
+    """The text with its line breaks; other control characters, which a terminal would obey, are escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class _Formatter(logging.Formatter):
+    """Log lines as a terminal may have them: names of files are among their words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_lines(super().format(record))
+
+
 def set_up_logging() -> None:
     """Sends log lines to stderr: all of ours to a terminal, else warnings only. The server has a setting of its own."""
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("omni_timeline").setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
 
 
 def print_error(message: str) -> None:
     """Prints why a command, or one of its videos, failed."""
-    print(f"omni-timeline: error: {message}", file=sys.stderr, flush=True)
+    print(f"omni-timeline: error: {shown_lines(message)}", file=sys.stderr, flush=True)
 
 
 def print_warning(message: str) -> None:
     """Prints what a person should know of a command that succeeded."""
-    print(f"omni-timeline: warning: {message}", file=sys.stderr)
+    print(f"omni-timeline: warning: {shown_lines(message)}", file=sys.stderr)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from omni_timeline.segments import Segment
 if TYPE_CHECKING:
     from omni_timeline.label_studio.labeling_config import LabelConfig
 
+# Spreadsheets take cells that begin so for formulas; a quote before them makes a cell text. Full-width ones count in
+# Japanese and Chinese Excel.
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 FORMATS: dict[str, type[Writer]] = {}  # by name, in the order in which the classes stand below
@@ -38,13 +42,15 @@ class WriterOptions:
         folder: where the output will be: a document names its video relative to it.
         truths: what really happens in a video, by the video's path: a table shows it beside what was predicted.
         label_config: the labeling config of the project that Label Studio's tasks are for.
-        video_url: what stands before a video's file name in Label Studio's tasks.
+        video_url: what stands before a video's path below `common_folder` in Label Studio's tasks.
+        common_folder: a folder that all videos are in; None: each video's own.
     """
 
     folder: Path = Path()
     truths: Mapping[Path, Sequence[Segment]] = field(default_factory=dict)
     label_config: LabelConfig | None = None
     video_url: str = ""
+    common_folder: Path | None = None
 
 
 class Writer(ABC):
@@ -56,6 +62,7 @@ class Writer(ABC):
         summary: a few words for `--help`.
         is_file_per_video: a file of this format is about one video, so that several videos need a folder.
         has_warnings: the text says what a person should know of a video; other formats have no place for it.
+        encoding: of its files.
     """
 
     name: ClassVar[str]
@@ -63,6 +70,7 @@ class Writer(ABC):
     summary: ClassVar[str]
     is_file_per_video: ClassVar[bool] = False
     has_warnings: ClassVar[bool] = False
+    encoding: ClassVar[str] = "utf-8"
 
     def __init_subclass__(cls) -> None:
         FORMATS[cls.name] = cls
@@ -148,11 +156,15 @@ class JsonLinesWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """A header, then exactly one line for each segment; the score is empty where there is none."""
+    """A header, then exactly one line for each segment; the score is empty where there is none.
+
+    Words that a spreadsheet would take for a formula have a quote before them.
+    """
 
     name = "csv"
     extension = ".csv"
-    summary = "a line for each segment"
+    summary = "a line for each segment, for spreadsheets"
+    encoding = "utf-8-sig"  # Excel takes a file without the mark for one in the machine's old code page
 
     def begin(self) -> str:
         return _csv([("video", "start", "end", "label", "text", "score")])
@@ -160,11 +172,11 @@ class CsvWriter(Writer):
     def add(self, prediction: Prediction) -> str:
         return _csv(
             (
-                prediction.path,
+                _cell(str(prediction.path)),
                 _rounded(segment.start),
                 _rounded(segment.end),
-                _one_line(segment.label),
-                _one_line(segment.text),
+                _cell(_one_line(segment.label)),
+                _cell(_one_line(segment.text)),
                 _rounded_score(segment),
             )
             for segment in prediction.segments
@@ -259,7 +271,8 @@ class LabelStudioWriter(Writer):
         self._tasks: list[object] = []
 
     def add(self, prediction: Prediction) -> str:
-        data = {self._config.video_field: self.options.video_url + quote(bytes(Path(prediction.path.name)))}
+        place = os.path.relpath(prediction.path, self.options.common_folder or prediction.path.parent)
+        data = self._config.data_with(self.options.video_url + quote(os.fsencode(Path(place).as_posix())))
         suggestion = self._config.prediction(
             prediction.segments,
             duration=prediction.duration,
@@ -320,6 +333,11 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _cell(words: str) -> str:
+    """The words as a cell that no spreadsheet takes for a formula."""
+    return f"'{words}" if _FORMULA.match(words) else words
 
 
 def _captions(prediction: Prediction) -> list[tuple[int, int, str]]:

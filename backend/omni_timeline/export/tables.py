@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from omni_timeline.errors import printable
 from omni_timeline.metrics import boundary_errors, event_f1, match
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def clock(seconds: float) -> str:
 
 def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = None) -> str:
     """The segments of a video as lines of text, beside the true ones if these are known, and the warnings below."""
-    lines = [f"{prediction.path}  {clock(prediction.duration)} s  {prediction.model_version}"]
+    lines = [f"{printable(str(prediction.path))}  {clock(prediction.duration)} s  {prediction.model_version}"]
     if truth is None:
         header = ["start", "end", "score", "label", "text"]
         rows = [[clock(s.start), clock(s.end), _score(s), s.label, s.text] for s in prediction.segments]
@@ -41,14 +42,16 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
     lines += _aligned(rows) if len(rows) > 1 else ["  no events"]
     if truth is not None:
         lines.append(f"  {_agreement(prediction.segments, truth)}")
-    lines += [f"  warning: {warning}" for warning in prediction.warnings]
+    lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
     return "\n".join(lines) + "\n"
 
 
 def inspection_table(report: Mapping[str, Any]) -> str:
     """What `Pipeline.inspect` found, as lines of text: one for each temporal grid."""
     sound = "with sound" if report["has_audio"] else "no sound"
-    lines = [f"{report['video']}  {clock(report['duration'])} s  {report['fps']:.3f} frames a second  {sound}"]
+    lines = [
+        f"{printable(report['video'])}  {clock(report['duration'])} s  {report['fps']:.3f} frames a second  {sound}"
+    ]
     lines.append(f"  asked: {' / '.join(report['prompt'].splitlines())}")
     size = report["frames_per_grid"]
     for window in report["windows"]:
@@ -94,7 +97,8 @@ def _cells(segment: Segment | None) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows with their columns under each other: numbers to the right, words to the left."""
+    """The rows with their columns under each other: numbers to the right, words to the left, on one line each."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     numeric = [all(cell[:1].isdigit() or not cell for cell in column[1:]) for column in zip(*rows, strict=True)]
     lines = []

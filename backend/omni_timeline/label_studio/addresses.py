@@ -5,6 +5,9 @@
     s3://, gs://, azure-blob://      through Label Studio's resolver, which knows the bucket's credentials
     http://, https://                at this address; the token goes along to Label Studio's own media paths only
 
+What follows a storage's "://" is a bucket and a key and no URL: `#` and `%` in it mean themselves. Label Studio may be
+below a path of a proxy, which then stands before its paths, and may be known to tasks by another name than to us.
+
 Asks no server. Knows nothing of what is in the file, nor which hosts may be asked.
 """
 
@@ -15,22 +18,40 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit, urlunsplit
 
-from omni_timeline.errors import FetchError
+from omni_timeline.errors import FetchError, printable
 from omni_timeline.label_studio.auth import LabelStudioAuth
-from omni_timeline.label_studio.values import printable, shortened
+from omni_timeline.label_studio.values import shortened
 from omni_timeline.label_studio.web import shown
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages
-LABEL_STUDIO_PATHS = ("/data/upload/", "/data/local-files/", "/data/local-files?", "/storage-data/uploaded/")
+LOCAL_FILES_PATH = "/data/local-files"
+# Label Studio's own paths to a file, below whatever path of a proxy it is at.
+LABEL_STUDIO_PATH = re.compile(
+    r"(?P<proxy>(?:/[^/?#]+)*?)(?P<own>/data/upload/.*|/data/local-files/?\?.*|/storage-data/uploaded/.*)", re.DOTALL
+)
 # What is asked of Label Studio with the token. Everything else there is asked without: the address is the task author's
 # choice, and the token can do more than he may.
 SIGNED_PATHS = re.compile(r"/data/(upload|local-files)/?|/storage-data/|/(tasks|projects)/\d+/(resolve|presign)/?")
 
-# Query parameters that sign a URL: new ones each time for the same file (AWS, Google, CloudFront).
-SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
-SIGNATURE_NAMES = frozenset({"signature", "expires", "awsaccesskeyid", "googleaccessid", "policy", "key-pair-id"})
+# Query parameters that sign a URL: new ones each time for the same file (AWS, Google, Alibaba, Tencent, Huawei, TOS).
+SIGNATURE_PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-obs-", "x-tos-", "q-")
+# These are taken as such only beside "signature".
+SIGNATURE_NAMES = frozenset(
+    {
+        "signature",
+        "expires",
+        "awsaccesskeyid",
+        "googleaccessid",
+        "ossaccesskeyid",
+        "accesskeyid",
+        "security-token",
+        "policy",
+        "key-pair-id",
+        "hash-algorithm",
+    }
+)
 # Azure's are short, and are taken as such only beside "sig".
 AZURE_NAMES = frozenset(
     {"sig", "sv", "ss", "srt", "sr", "se", "st", "sp", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv"}
@@ -58,10 +79,14 @@ class Addresses:
     Args:
         auth: Label Studio's address and token; None when there is none.
         local_files_root: Label Studio's document root for local files, if it is mounted here.
+        public_host: the address under which tasks know Label Studio, where that is another than that of `auth`.
     """
 
-    def __init__(self, auth: LabelStudioAuth | None, local_files_root: Path | None = None) -> None:
+    def __init__(
+        self, auth: LabelStudioAuth | None, local_files_root: Path | None = None, public_host: str | None = None
+    ) -> None:
         self._auth = auth
+        self._public = LabelStudioAuth(public_host, None) if public_host else None
         self._root = local_files_root.resolve() if local_files_root else None
 
     def local_file(self, url: str) -> Path | None:
@@ -73,18 +98,24 @@ class Addresses:
         wanted = self._local_name(url)
         if wanted is None:
             return None
-        if not wanted or "\0" in wanted or "\\" in wanted or wanted.startswith("/") or ".." in wanted.split("/"):
+        names = dict.fromkeys((wanted, wanted.replace("\\", "/")))  # a Label Studio on Windows writes \
+        if not wanted or "\0" in wanted or any(name.startswith("/") or ".." in name.split("/") for name in names):
             raise FetchError(f"{_quoted(wanted)} does not name a file below Label Studio's local files folder.")
         if self._root is None:
             return None
-        try:
-            path = (self._root / wanted).resolve()  # through symbolic links
-            is_file = path.is_file()
-        except (OSError, RuntimeError) as error:  # a name too long, a link to itself
-            raise FetchError(f"The local file {_quoted(wanted)} cannot be opened: {type(error).__name__}.") from error
-        if not path.is_relative_to(self._root):
-            raise FetchError(f"The local file {_quoted(wanted)} leads out of LOCAL_FILES_ROOT.")
-        return path if is_file else None
+        for name in names:
+            try:
+                path = (self._root / name).resolve()  # through symbolic links
+                is_file = path.is_file()
+            except (OSError, RuntimeError) as error:  # a name too long, a link to itself
+                raise FetchError(
+                    f"The local file {_quoted(wanted)} cannot be opened: {type(error).__name__}."
+                ) from error
+            if not path.is_relative_to(self._root):
+                raise FetchError(f"The local file {_quoted(wanted)} leads out of LOCAL_FILES_ROOT.")
+            if is_file:
+                return path
+        return None
 
     def source(self, url: str, task_id: int | None) -> Source:
         """Where to download the video at `url` from.
@@ -93,39 +124,47 @@ class Addresses:
             FetchError: it is not at an address that videos are downloaded from.
         """
         scheme = _scheme(url)
-        if scheme in ("http", "https"):
-            return Source(url, _cache_key(url), urlsplit(url).hostname or "")
         if scheme in STORAGE_SCHEMES:
             if task_id is None:
-                raise FetchError(f"{shown(url)} is only available for a task that is stored in Label Studio.")
+                raise FetchError(f"{_shown(url)} is only available for a task that is stored in Label Studio.")
             encoded = base64.urlsafe_b64encode(url.encode()).decode()
             address = f"{self._host_for(url)}/tasks/{task_id}/resolve/?fileuri={encoded}"
-            return Source(address, _cache_key(url), f"{scheme}://{urlsplit(url).netloc}")
+            return Source(address, _digest(url), f"{scheme}://{_bucket_and_key(url)[0]}")
+        if (path := self._label_studio_path(url)) is not None:
+            address = self._host_for(url) + path
+            return Source(address, _cache_key(address), "Label Studio")
+        if scheme in ("http", "https"):
+            return Source(url, _cache_key(url), urlsplit(url).hostname or "")
+        raise FetchError(
+            f"{_quoted(_shown(url))} is not an address that videos are fetched from: use an upload, a local-files "
+            f"path, http(s), or {', '.join(f'{name}://' for name in STORAGE_SCHEMES)}."
+        )
+
+    def _label_studio_path(self, url: str) -> str | None:
+        """Label Studio's own path to a file, without that of a proxy; None where `url` is none of Label Studio's."""
         if url.startswith("upload/"):
             url = f"/data/{url}"  # exports write it so
-        if url.startswith(LABEL_STUDIO_PATHS) and ".." not in url.split("?")[0].split("/"):
-            address = self._host_for(url) + url
-            return Source(address, _cache_key(address), "Label Studio")
-        raise FetchError(
-            f"{_quoted(shown(url))} is not an address that videos are fetched from: use an upload, a local-files path, "
-            f"http(s), or {', '.join(f'{name}://' for name in STORAGE_SCHEMES)}."
-        )
+        path, is_absolute = url, False
+        for label_studio in (self._auth, self._public):
+            if label_studio is not None and is_http(url) and label_studio.is_for(url):
+                path = urlunsplit(("", "", *urlsplit(url)[2:])).removeprefix(urlsplit(label_studio.host).path)
+                is_absolute = True
+                break
+        found = None if path.startswith("//") else LABEL_STUDIO_PATH.fullmatch(path)
+        if found is None or (is_absolute and found["proxy"]) or ".." in path.split("?")[0].split("/"):
+            return None
+        return found["own"]
 
     def _local_name(self, url: str) -> str | None:
         """The path below Label Studio's document root that a local-files URL names; None for other URLs."""
-        parts = urlsplit(url)
-        base = ""
-        if parts.scheme or parts.netloc:
-            if self._auth is None or not self._auth.is_for(url):
-                return None
-            base = urlsplit(self._auth.host).path
-        if parts.path.rstrip("/") != f"{base}/data/local-files":
+        parts = urlsplit(self._label_studio_path(url) or "")
+        if parts.path.rstrip("/") != LOCAL_FILES_PATH:
             return None
         return parse_qs(parts.query).get("d", [""])[0]  # decoded once, as Label Studio does
 
     def _host_for(self, url: str) -> str:
         if self._auth is None:
-            raise FetchError(f"{shown(url)} is kept by Label Studio: set LABEL_STUDIO_URL (and LABEL_STUDIO_API_KEY).")
+            raise FetchError(f"{_shown(url)} is kept by Label Studio: set LABEL_STUDIO_URL (and LABEL_STUDIO_API_KEY).")
         return self._auth.host
 
 
@@ -135,15 +174,16 @@ def checked(url: str) -> str:
     Raises:
         FetchError: it is no address at all.
     """
-    url = url.strip()
+    in_storage = _scheme(url.lstrip()) in STORAGE_SCHEMES
+    url = url.lstrip() if in_storage else url.strip()  # a key may end in a space
     if not url:
         raise FetchError("The address of the video is empty.")
     if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in url):
-        raise FetchError(f"{_quoted(shown(url))} is not a valid address: it has control characters in it.")
+        raise FetchError(f"{_quoted(_shown(url))} is not a valid address: it has control characters in it.")
     try:
-        urlsplit(url)
+        in_storage or urlsplit(url)
     except ValueError as error:  # its words hold a part of the address
-        raise FetchError(f"{_quoted(shown(url))} is not a valid address.") from error
+        raise FetchError(f"{_quoted(_shown(url))} is not a valid address.") from error
     return url
 
 
@@ -164,13 +204,16 @@ def is_http(url: str) -> bool:
 
 def video_name(url: str) -> str:
     """What a person calls the video at a URL: the last part of its path."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return shown(url)
-    path = parts.path
-    if path.rstrip("/").endswith("/data/local-files"):
-        path = parse_qs(parts.query).get("d", [""])[0] or path
+    if _scheme(url) in STORAGE_SCHEMES:
+        path = _shown(url)
+    else:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return shown(url)
+        path = parts.path
+        if path.rstrip("/").endswith(LOCAL_FILES_PATH):
+            path = parse_qs(parts.query).get("d", [""])[0].replace("\\", "/") or path
     name = path.rstrip("/").rpartition("/")[2]
     return shortened(name) or shown(url)
 
@@ -185,17 +228,31 @@ def _scheme(url: str) -> str:
     return scheme.lower() if separator else ""
 
 
+def _bucket_and_key(url: str) -> tuple[str, str]:
+    """Those of an address in a storage."""
+    bucket, _, key = url.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def _shown(url: str) -> str:
+    """An address for a message, without what may be secret; `#` is a character like others in a storage's key."""
+    if _scheme(url) not in STORAGE_SCHEMES:
+        return shown(url)
+    # Label Studio itself takes what follows a "?" for a query (1.23.2), and somebody may have signed it.
+    return shortened(url.partition("?")[0])
+
+
 def _cache_key(url: str) -> str:
-    """The name of the file for `url`: the same for every signature of the same address."""
+    """The name of the file for an http(s) address: the same for every signature of it."""
     parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    names = {name.lower() for name, _ in query}
+    query = [(unquote_plus(pair.partition("=")[0]).lower(), pair) for pair in parts.query.split("&") if pair]
+    names = {name for name, _ in query}
     signing = SIGNATURE_NAMES if "signature" in names else frozenset()
     signing |= AZURE_NAMES if "sig" in names else frozenset()
-    kept = [
-        (name, value)
-        for name, value in query
-        if name.lower() not in signing and not name.lower().startswith(SIGNATURE_PREFIXES)
-    ]
-    unsigned = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(kept), ""))
-    return hashlib.sha256(unsigned.encode()).hexdigest()
+    prefixes = SIGNATURE_PREFIXES if any("signature" in name for name in names) else ()
+    kept = "&".join(pair for name, pair in query if name not in signing and not name.startswith(prefixes))
+    return _digest(urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, kept, "")))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -10,7 +10,6 @@ only the frame rate that Label Studio uses, which need not be the file's.
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from omni_timeline.label_studio.labels import Label
-from omni_timeline.label_studio.values import look_up, member, number
+from omni_timeline.label_studio.values import field_of, look_up, member, number
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import LabelTimeline
 
@@ -205,8 +204,7 @@ class TimelineLabels(Control):
     @property
     def _frame_rate_field(self) -> str | None:
         """The path in the task's data that `frameRate` refers to; None where it is a number or absent."""
-        field = re.fullmatch(r"\$([\w\[\].{}]+)", self.media.frame_rate)
-        return field[1] if field else None
+        return field_of(self.media.frame_rate)
 
 
 class AudioLabels(Control):
@@ -214,7 +212,7 @@ class AudioLabels(Control):
 
     kind = "labels"
     media_kind = "audio"
-    example = '<Labels toName="audio"> on an <Audio>'
+    example = '<Labels toName="audio"> on an <Audio> that plays in sync with a <Video>'
 
     def span(self, segment: Segment, duration: float, task_data: Mapping[str, Any]) -> SecondsSpan:
         """The seconds of the segment, cut to the sound."""

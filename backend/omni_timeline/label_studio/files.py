@@ -28,6 +28,7 @@ class VideoFiles:
         api_key: the token for it; goes to `host` only.
         cache_dir: the folder for downloaded videos; made when needed.
         local_files_root: Label Studio's document root for local files, if it is mounted here.
+        public_host: the address under which tasks know Label Studio, where that is another than `host`.
         hosts: where else videos may be; nowhere when None.
         max_bytes: a larger video is refused.
         cache_bytes: how much is kept in the folder.
@@ -43,12 +44,13 @@ class VideoFiles:
         cache_dir: Path,
         local_files_root: Path | None = None,
         *,
+        public_host: str | None = None,
         hosts: AllowedHosts | None = None,
         max_bytes: int = 4 * 1024**3,
         cache_bytes: int = 20 * 1024**3,
     ) -> None:
         auth = LabelStudioAuth(host, api_key) if host else None
-        self._addresses = Addresses(auth, local_files_root)
+        self._addresses = Addresses(auth, local_files_root, public_host)
         self._download = Downloader(auth, hosts or AllowedHosts(), max_bytes)
         self._cache = VideoCache(cache_dir, cache_bytes)
         self.slots = HostSlots()

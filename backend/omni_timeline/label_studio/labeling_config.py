@@ -1,6 +1,6 @@
 """A project's labeling configuration: where its segments go, what its labels mean, and what it decides for itself.
 
-    tags -> controls, vocabulary, project settings -> LabelConfig
+    tags -> controls, vocabulary, project settings -> LabelConfig, one for each file of a task
 
 LabelConfig is the only door between segments and Label Studio's regions. Knows no network and no model.
 """
@@ -19,10 +19,11 @@ from omni_timeline.label_studio.labels import Label, Vocabulary, label_key
 from omni_timeline.label_studio.project_settings import ProjectSettings
 from omni_timeline.label_studio.results import Region, check_prediction, read_segments, regions
 from omni_timeline.label_studio.tags import Tag, read_tags
-from omni_timeline.label_studio.values import look_up, shortened
+from omni_timeline.label_studio.values import field_of, look_up, nested, shortened
 from omni_timeline.pipeline.options import GENERIC_LABELS, PredictOptions
 from omni_timeline.segments import Segment
 
+CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>")  # as Qwen's tokenizers and those of its kin write them
 MAX_NAMED = 8  # tags or labels in one message
 _KINDS = {control.kind: control for control in CONTROLS}
 _MEDIA_KINDS = {control.media_kind for control in CONTROLS}
@@ -34,27 +35,32 @@ NEEDS = f"{', or '.join(control.example for control in CONTROLS)}, with <Label> 
 class LabelConfig:
     """Where a project keeps its segments, and what it decides for itself.
 
+    A task mostly has one file to watch. Where it has several, each with controls of its own, there is a LabelConfig for
+    each in `files`: the model is asked about each with the labels of all, and each keeps the segments with its own.
+
     Attributes:
         controls: the tags that hold segments of one file, at least one; the first that has a segment's label gets it.
         default_label: the label that takes what fits none: that of `model_default_label`; else one called Event,
             Other or Unknown; else the first.
         settings: its own choices.
+        others: the same for the other files of a task.
     """
 
     controls: tuple[Control, ...]
     default_label: str
     settings: ProjectSettings
+    others: tuple[LabelConfig, ...] = ()
 
     @classmethod
     def from_xml(cls, xml: str) -> LabelConfig:
         """Read a labeling configuration; names of tags and attributes in any case, as in Label Studio's editor.
 
-        Of several videos it takes the first that a <TimelineLabels> names; without one, the first audio that a
-        <Labels> names, and where a <Video> is in sync with it, that video's file.
+        The file of an <Audio> that a <Video> is in sync with is that of the video. Of several files the first is the
+        one that a <TimelineLabels> names first; without one, a <Labels>.
 
         Raises:
             LabelConfigError: it has no place for a segment, and the message names the tag that is needed; or an
-                attribute is invalid.
+                attribute is invalid; or a task's file cannot be found by it.
         """
         if not xml.strip():
             raise LabelConfigError(f"The labeling config is empty; it needs {NEEDS}.")
@@ -67,23 +73,31 @@ class LabelConfig:
         order = list(_KINDS)
         holders.sort(key=lambda holder: order.index(holder[0].kind))  # stable: else in the config's order
         watched = _watched(media)
-        field = _field(watched[holders[0][1]])
-        chosen: dict[Tag, Tag] = {}
+        chosen: dict[str, dict[Tag, Tag]] = {}  # what each tag is on, by the field of the file
         for tag, of in holders:
-            if watched[of]["value"] == f"${field}":
-                chosen.setdefault(tag, of)
+            chosen.setdefault(_field(_with_picture(watched[of])), {}).setdefault(tag, of)
         text_areas = _text_areas(tags)
-        controls = tuple(_control(tag, of, field, text_areas.get(of["name"])) for tag, of in chosen.items())
-        return cls(controls, _default_label(list(chosen), controls), ProjectSettings.from_tags(list(chosen)))
+        settings = ProjectSettings.from_tags(list(dict.fromkeys(tag for tag, _ in holders)))
+        files = []
+        for field, tags_on in chosen.items():
+            controls = tuple(_control(tag, of, field, text_areas.get(of["name"])) for tag, of in tags_on.items())
+            files.append(cls(controls, _default_label(list(tags_on), controls), settings))
+        return replace(files[0], others=tuple(files[1:]))
+
+    @cached_property
+    def files(self) -> tuple[LabelConfig, ...]:
+        """This config for each file of a task, itself the first."""
+        each = (replace(self, others=()), *self.others)
+        return tuple(replace(file, others=(*each[:place], *each[place + 1 :])) for place, file in enumerate(each))
 
     @property
     def video_field(self) -> str:
-        """Path in the task's data of the video's URL."""
+        """Path in the task's data of the file's URL."""
         return self.controls[0].media.field
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The values of all labels, in the order of the config, each once."""
+        """The values of all labels, those of other files too, in the order of the config, each once."""
         return self._vocabulary.values
 
     @property
@@ -100,29 +114,55 @@ class LabelConfig:
             self.settings.applied_to(base),
             labels=self.labels,
             hints=tuple(sorted(self.hints.items())),
-            descriptions=any(control.text_area is not None for control in self.controls),
+            descriptions=any(control.text_area is not None for control in self._all_controls),
         )
 
+    def files_of(self, data: Mapping[str, Any]) -> tuple[LabelConfig, ...]:
+        """The config for each file that a task has, at least one: a camera may be missing in some tasks.
+
+        Raises:
+            RequestError: the task's data has none of the files, or something else in the place of one.
+        """
+        found = tuple(file for file in self.files if look_up(data, file.video_field))
+        for file in found or (self,):
+            file.video_url(data)
+        return found
+
     def video_url(self, data: Mapping[str, Any]) -> str:
-        """The address of a task's video.
+        """The address of a task's file.
 
         Raises:
             RequestError: the task's data has none.
         """
         url = look_up(data, self.video_field)
-        if not isinstance(url, str):
+        if not (isinstance(url, str) and url.strip()):
             raise RequestError(
                 f"The task's data has no text {shortened(self.video_field)!r}, which the labeling config shows."
             )
         return url
 
+    def data_with(self, url: str) -> dict[str, Any]:
+        """A task's data with the address of its file, nested as Label Studio looks it up.
+
+        Raises:
+            RequestError: the task needs other files too, or its file stands far down in a list.
+        """
+        if self.others:
+            fields = ", ".join(f"${shortened(file.video_field)}" for file in self.files)
+            raise RequestError(f"Tasks of this labeling config have several files ({fields}), and one video is given.")
+        try:
+            data: dict[str, Any] = nested(self.video_field, url)
+        except ValueError as error:
+            raise RequestError(f"No task can be made for this labeling config: {error}.") from error
+        return data
+
     def needed_data(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The part of a task's data that its prediction needs: the video's URL and what its frame rates refer to.
+        """The part of a task's data that its prediction needs: its files' URLs and what their frame rates refer to.
 
         Nested values are found under their whole path: `{"meta.fps": 25}` stands for `{"meta": {"fps": 25}}`, which
         Label Studio reads alike. What is neither text nor number is of no use for either and left out.
         """
-        fields = dict.fromkeys(field for control in self.controls for field in control.data_fields)
+        fields = dict.fromkeys(field for control in self._all_controls for field in control.data_fields)
         found = {field: look_up(data, field) for field in fields}
         return {field: value for field, value in found.items() if isinstance(value, str | int | float)}
 
@@ -137,31 +177,18 @@ class LabelConfig:
     def to_result(
         self, segments: Iterable[Segment], *, duration: float, task_data: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
-        """Label Studio's results for the segments of a video of `duration` seconds, in their order.
+        """Label Studio's results for the segments of a file of `duration` seconds, in their order.
 
-        Each becomes a region within the timeline, its label one of the project's. The ids follow from the content
-        alone: the same segments give the same result.
+        Each becomes a region within the timeline, its label one of the file's own; those with a label that only another
+        file has are left out. The ids follow from the content alone: the same segments give the same result.
         """
-        labeled = [self.labeled(segment) for segment in segments]
-        found = regions(labeled, self._owners, duration, task_data)
-        return [result for region in found for result in region.results]
+        return [result for region in self._regions(segments, duration, task_data, set()) for result in region.results]
 
     def prediction(
         self, segments: Sequence[Segment], *, duration: float, task_data: Mapping[str, Any], model_version: str
     ) -> dict[str, Any]:
-        """A whole prediction of Label Studio, checked.
-
-        Its score is the mean of the segments' scores, left out where none has one.
-
-        Raises:
-            OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
-        """
-        scores = [segment.score for segment in segments if segment.score is not None]
-        score = {"score": sum(scores) / len(scores)} if scores else {}
-        result = self.to_result(segments, duration=duration, task_data=task_data)
-        prediction = {"model_version": model_version, "result": result, **score}
-        self.check(prediction, duration=duration, task_data=task_data)
-        return prediction
+        """The prediction of a task with one file; see `task_prediction`."""
+        return task_prediction([(self, segments, duration)], task_data=task_data, model_version=model_version)
 
     def prediction_of(
         self,
@@ -199,14 +226,53 @@ class LabelConfig:
         """
         return read_segments(result, self.controls, duration, task_data)
 
+    def _regions(
+        self, segments: Iterable[Segment], duration: float, task_data: Mapping[str, Any], taken: set[str]
+    ) -> list[Region]:
+        labeled = (self.labeled(segment) for segment in segments)
+        own = [segment for segment in labeled if segment.label in self._owners]
+        return regions(own, self._owners, duration, task_data, taken)
+
+    @property
+    def _all_controls(self) -> tuple[Control, ...]:
+        return (*self.controls, *(control for file in self.others for control in file.controls))
+
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        return Vocabulary([label for control in self.controls for label in control.labels], self.default_label)
+        return Vocabulary([label for control in self._all_controls for label in control.labels], self.default_label)
 
     @cached_property
     def _owners(self) -> dict[str, Control]:
         """The control of each label; the first that has it."""
         return {label.value: control for control in reversed(self.controls) for label in control.labels}
+
+
+def task_prediction(
+    found: Sequence[tuple[LabelConfig, Sequence[Segment], float]], *, task_data: Mapping[str, Any], model_version: str
+) -> dict[str, Any]:
+    """A whole prediction of Label Studio, checked.
+
+    Its score is the mean of the segments' scores, left out where none has one.
+
+    Args:
+        found: for each file of the task its config, its segments, and how many seconds it lasts.
+        task_data: the task's data, which may hold the frame rates.
+        model_version: of the prediction.
+
+    Raises:
+        OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+    """
+    taken: set[str] = set()
+    result: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for config, segments, duration in found:
+        made = config._regions(segments, duration, task_data, taken)
+        part = [item for region in made for item in region.results]
+        config.check({"model_version": model_version, "result": part}, duration=duration, task_data=task_data)
+        result += part
+        scores += [region.score for region in made if region.score is not None]
+    prediction = {"model_version": model_version, "result": result}
+    return {**prediction, "score": sum(scores) / len(scores)} if scores else prediction
 
 
 def _media(tags: Iterable[Tag]) -> dict[tuple[str, str], Tag]:
@@ -241,15 +307,36 @@ def _watched(media: Mapping[tuple[str, str], Tag]) -> dict[Tag, Tag]:
     }
 
 
+def _with_picture(media: Tag) -> Tag:
+    """The media, if there is a picture to it.
+
+    Raises:
+        LabelConfigError: it is sound alone, of which no file can be predicted yet.
+    """
+    if media.kind == "audio":
+        name, value = shortened(media["name"]), shortened(media["value"])
+        raise LabelConfigError(
+            f'<{media.written} name="{name}"> plays sound alone, which cannot be predicted: the model needs a picture. '
+            f'If the files have one, add <Video name="video" value="{value}" sync="{name}"/>.'
+        )
+    return media
+
+
 def _field(media: Tag) -> str:
     """The field of a task's data that a media shows."""
-    field = re.fullmatch(r"\$([^,\s]+)", media["value"])
-    if field is None:
-        raise LabelConfigError(
-            f'The <{media.written}> of the labeling config needs value="$field", a field of the task\'s data; '
-            f'found value="{shortened(media["value"])}".'
-        )
-    return field[1]
+    field = field_of(media["value"])
+    if field is not None and not re.search("[{}]", field):
+        return field
+    reason = (
+        "which files are repeated for a list is not known; name one, as in $clips[0].url"
+        if "{{" in media["value"]
+        else 'it needs value="$field", with letters from a to z, digits and _ in the field\'s name, or a path such as '
+        "$media.video or $clips[0].url"
+    )
+    raise LabelConfigError(
+        f'<{media.written} name="{shortened(media["name"])}" value="{shortened(media["value"])}"> cannot be predicted: '
+        f"{reason}."
+    )
 
 
 def _text_areas(tags: Sequence[Tag]) -> dict[str, str]:
@@ -258,7 +345,7 @@ def _text_areas(tags: Sequence[Tag]) -> dict[str, str]:
     for tag in tags:
         if tag.kind == "textarea" and tag["perregion"].lower() == "true" and tag["name"]:
             for name in tag.targets:
-                found.setdefault(name, tag["name"])
+                found.setdefault(name, tag.exact("name"))
     return found
 
 
@@ -276,8 +363,14 @@ def _control(tag: Tag, media: Tag, field: str, text_area: str | None) -> Control
         raise LabelConfigError(
             f'<{tag.written} name="{shortened(tag["name"])}"> needs <Label value="…"> tags in it{dynamic}.'
         )
-    on = Media(media["name"], field, media["framerate"])
-    return _KINDS[tag.kind](tag["name"], on, tuple(labels.values()), text_area)
+    for text in (tag["model_prompt"], *(words for label in labels.values() for words in (label.value, label.hint))):
+        if token := CONTROL_TOKEN.search(text):
+            raise LabelConfigError(
+                f'<{tag.written} name="{shortened(tag["name"])}"> has {token[0]} in "{shortened(text)}", which a model '
+                "takes for one of its control tokens; leave it out."
+            )
+    on = Media(media.exact("name"), field, media["framerate"])
+    return _KINDS[tag.kind](tag.exact("name"), on, tuple(labels.values()), text_area)
 
 
 def _default_label(tags: Sequence[Tag], controls: Sequence[Control]) -> str:

@@ -16,7 +16,7 @@ class Label:
     """One <Label>: what Label Studio stores for it, and the other names under which a model may mean it.
 
     Attributes:
-        value: what is stored: the alias where there is one.
+        value: what is stored, as it is written: the alias where there is one.
         other_names: its value beside an alias, then those in `predicted_values`.
         hint: what it means, from `hint` or else its other names; "" where the config says neither.
     """
@@ -29,11 +29,11 @@ class Label:
     def from_tag(cls, tag: Tag) -> Label | None:
         """The label of a <Label> tag; None where it has neither value nor alias."""
         # Label Studio and its SDK store the alias where there is one (LabelTag.parse_node; checked with 2.1.2).
-        value = tag["alias"] or tag["value"]
-        if not value:
+        value = tag.exact("alias" if tag["alias"] else "value")
+        if not value.strip():
             return None
         predicted = [name.strip() for name in tag["predicted_values"].split(",")]
-        others = tuple(name for name in (tag["value"], *predicted) if name and name != value)
+        others = tuple(name for name in (tag["value"], *predicted) if name and name != value.strip())
         return cls(value, others, tag["hint"] or ", ".join(others))
 
 

@@ -74,7 +74,11 @@ class Region:
 
 
 def regions(
-    segments: Iterable[Segment], owners: Mapping[str, Control], duration: float, task_data: Mapping[str, Any]
+    segments: Iterable[Segment],
+    owners: Mapping[str, Control],
+    duration: float,
+    task_data: Mapping[str, Any],
+    taken: set[str],
 ) -> list[Region]:
     """The regions of the segments of a video of `duration` seconds, in the segments' order.
 
@@ -85,8 +89,8 @@ def regions(
         owners: the control of each label.
         duration: seconds.
         task_data: the task's data, which may hold the frame rate.
+        taken: ids of other regions of the same prediction; those of these regions are added.
     """
-    taken: set[str] = set()
     found = []
     for segment in sorted(segments):
         control = owners[segment.label]

@@ -31,7 +31,11 @@ class Tag:
         self._attributes = {name.lower(): value for name, value in element.attrib.items()}
 
     def __getitem__(self, attribute: str) -> str:
-        return self._attributes.get(attribute, "").strip()
+        return self.exact(attribute).strip()
+
+    def exact(self, attribute: str) -> str:
+        """An attribute as it is written, "" where it is absent; Label Studio stores names and labels so."""
+        return self._attributes.get(attribute, "")
 
     @property
     def targets(self) -> list[str]:

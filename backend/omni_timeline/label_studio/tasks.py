@@ -2,6 +2,8 @@
 
     data -> VideoFiles -> file -> PredictionCache, or Model -> segments -> LabelConfig -> a checked prediction
 
+A task with several files is predicted file by file, and they share one prediction.
+
 Knows the order of these steps. Knows nothing of requests, turns or of how the result gets to Label Studio.
 """
 
@@ -9,14 +11,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RetryableError, UnreachableError
 from omni_timeline.label_studio.addresses import video_name
 from omni_timeline.label_studio.files import VideoFiles
+from omni_timeline.label_studio.labeling_config import LabelConfig, task_prediction
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
@@ -24,6 +27,8 @@ from omni_timeline.pipeline.prediction import OPENING, OnProgress, Prediction, P
 
 FETCHING, WAITING = "fetching the video", "waiting for the model"
 BEFORE_THE_MODEL = (FETCHING, WAITING, OPENING)  # stages in which the model does not work on the task yet
+
+Number = TypeVar("Number", int, float)
 
 log = logging.getLogger(__name__)
 
@@ -117,22 +122,41 @@ class TaskPredictor:
             RetryableError: it cannot be predicted now, but maybe later.
             OmniTimelineError: why it cannot be predicted.
         """
-        found, kept, seconds = self.look(request, on_progress, priority)
-        if kept:
-            return TaskPrediction(_entry(found, request), True, seconds, {}, found.warnings)
-        seconds |= found.seconds
-        return TaskPrediction(_entry(found, request), False, seconds, found.lines, found.warnings)
+        configs = request.config.files_of(request.data)
+        looks = [self.look(request, on_progress, priority, config) for config in configs]
+        entry = task_prediction(
+            [(config, look[0].segments, look[0].duration) for config, look in zip(configs, looks, strict=True)],
+            task_data=request.data,
+            model_version=request.version,
+        )
+        warnings = tuple(dict.fromkeys(warning for found, _, _ in looks for warning in found.warnings))
+        for warning in warnings:
+            log.info("Task %s: %s", request.task, warning)
+        made = [found for found, kept, _ in looks if not kept]
+        return TaskPrediction(
+            entry,
+            not made,
+            _sums([*(seconds for _, _, seconds in looks), *(found.seconds for found in made)]),
+            _sums(found.lines for found in made),
+            warnings,
+        )
 
     def look(
-        self, request: TaskRequest, on_progress: OnProgress, priority: Priority
+        self, request: TaskRequest, on_progress: OnProgress, priority: Priority, config: LabelConfig | None = None
     ) -> tuple[Prediction, bool, dict[str, float]]:
-        """What is found in a task's video, whether that was known before, and how long fetching the video took.
+        """What is found in a file of a task, whether that was known before, and how long fetching the file took.
+
+        Args:
+            request: the task.
+            on_progress: told how far it is.
+            priority: of the request.
+            config: that of the file; by default the first one's.
 
         Raises:
             RetryableError: it cannot be predicted now, but maybe later.
             OmniTimelineError: why it cannot be predicted.
         """
-        url = request.config.video_url(request.data)
+        url = (config or request.config).video_url(request.data)
         on_progress(Progress(FETCHING))
         began = time.monotonic()
         try:
@@ -217,10 +241,10 @@ class _Video:
         return RetryableError(f"{self.name} cannot be read: {error.strerror}. The task is predicted later.")
 
 
-def _entry(found: Prediction, request: TaskRequest) -> dict[str, Any]:
-    """The prediction as Label Studio stores it."""
-    for warning in found.warnings:
-        log.info("Task %s: %s", request.task, warning)
-    return request.config.prediction(
-        found.segments, duration=found.duration, task_data=request.data, model_version=request.version
-    )
+def _sums(each: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    """The sums of the numbers that mappings have under each key."""
+    sums: dict[str, Number] = {}
+    for numbers in each:
+        for key, number in numbers.items():
+            sums[key] = sums[key] + number if key in sums else number
+    return sums

@@ -114,7 +114,7 @@ class Projects:
             try:
                 if not isinstance(data, dict):
                     raise RequestError("The task has no data.")
-                project.config.video_url(data)
+                project.config.files_of(data)
                 found.append(project.request(number, project.config.needed_data(data), xml))
             except RequestError as error:
                 refused.append((number, error))

@@ -45,7 +45,8 @@ class Questions:
             BusyError: too many questions are open.
             OmniTimelineError: why there is no answer.
         """
-        question = Question.find(result, request.config, request.data)
+        asked_of = ((file, Question.find(result, file, request.data)) for file in request.config.files)
+        file, question = next(((file, found) for file, found in asked_of if found), (request.config, None))
         if question is None:
             return None
         options = question.options(request.options)
@@ -53,11 +54,11 @@ class Questions:
         if not self._asked.acquire(blocking=False):
             raise BusyError("Too many questions are open; ask again in a moment.")
         try:
-            found, _, _ = self._predictor.look(asked, lambda progress: None, Priority.INTERACTIVE)
+            found, _, _ = self._predictor.look(asked, lambda progress: None, Priority.INTERACTIVE, file)
         finally:
             self._asked.release()
         log.info("Task %s: a question about a region was answered", request.task)
-        return request.config.prediction_of(
+        return file.prediction_of(
             question.region,
             question.answer(found),
             duration=found.duration,

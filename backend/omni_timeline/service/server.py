@@ -127,6 +127,7 @@ class Server:
             settings.label_studio_api_key,
             folder / "videos",
             settings.local_files_root,
+            public_host=settings.label_studio_host,
             hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
             max_bytes=settings.max_video_bytes,
             cache_bytes=settings.cache_bytes,

@@ -136,6 +136,12 @@ class Settings:
         "the organization allows them; by default it does not. Sent to `LABEL_STUDIO_URL` and nowhere else.",
         secret=True,
     )
+    label_studio_host: str | None = setting(
+        None, kinds.url,
+        "The address that people type into their browser for Label Studio, such as `https://label.example.org`, where "
+        "it is another than `LABEL_STUDIO_URL`. Label Studio reads the same variable. Videos of tasks that name it are "
+        "fetched from `LABEL_STUDIO_URL`.",
+    )
     predict_deadline_seconds: float = setting(
         80.0, kinds.number(0.01, DAY),
         "The time after which `/predict` answers with the predictions that are ready; the rest is finished in the "
