@@ -69,8 +69,8 @@ class LabelStudio:
         return int(self.call("POST", "/api/tasks/", json=body)["id"])
 
     def connect(self, project: int, backend_url: str, *, expect: int = 201) -> Any:
-        """Add a model to the project, as under Settings > Model."""
-        body = {"project": project, "url": backend_url, "title": "omni-timeline"}
+        """Add a model to the project, as under Settings > Model, with interactive preannotations switched on."""
+        body = {"project": project, "url": backend_url, "title": "omni-timeline", "is_interactive": True}
         return self.call("POST", "/api/ml", expect=expect, json=body)
 
     def retrieve_predictions(self, project: int, tasks: Sequence[int] | None = None) -> None:

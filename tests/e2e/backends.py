@@ -67,11 +67,17 @@ class Server:
 
 @contextmanager
 def serving(
-    studio: LabelStudio | None, folder: Path, *, ready: bool = True, before: Sequence[str] = (), **settings: str
+    studio: LabelStudio | None,
+    folder: Path,
+    *,
+    port: int = 0,
+    ready: bool = True,
+    before: Sequence[str] = (),
+    **settings: str,
 ) -> Iterator[Server]:
     """The server with these settings; with the demo checkpoint, ready to predict. `before` starts the command."""
     folder.mkdir(exist_ok=True)
-    port, log = free_port(), folder / f"backend-{time.monotonic_ns()}.log"
+    port, log = port or free_port(), folder / f"backend-{time.monotonic_ns()}.log"
     usual = {"MODEL": "demo", "DEVICE": "cpu", "CACHE_DIR": str(folder / "cache"), "PORT": str(port)}
     if studio is not None:
         usual |= {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token}

@@ -69,10 +69,12 @@ class Editor:
 
     Attributes:
         page: Playwright's own, for all that is done in one test only.
+        text: the text of the selected region; the page has it only when there is one.
     """
 
     def __init__(self, page: Page, studio: LabelStudio) -> None:
         self.page = page
+        self.text = page.get_by_test_id("htx-textbox-content")
         self._url = studio.url
         page.goto(f"{studio.url}/user/login/")
         page.fill("input[name=email]", EMAIL)
@@ -90,6 +92,10 @@ class Editor:
         """Id, frames, labels and score of every region, as the page has them."""
         return list(self.page.evaluate(REGIONS))
 
+    def result(self) -> list[dict[str, Any]]:
+        """What Submit would store."""
+        return list(self.page.evaluate("window.Htx.annotationStore.selected.serializeAnnotation()"))
+
     def timeline_length(self) -> int:
         """How many frames the timeline has."""
         return int(self.page.evaluate("window.Htx.annotationStore.selected.names.get('video').length"))
@@ -103,6 +109,21 @@ class Editor:
         """Click on a region in the list of regions; 0 is the first."""
         self.page.locator(".lsf-tree__node").nth(number).click()
         self.page.locator(".lsf-tree-treenode-selected").wait_for()
+
+    def annotate_automatically(self) -> None:
+        """Switch Auto-Annotation on, which is there when the project's model is interactive."""
+        self.page.get_by_test_id("bottombar-auto-annotation-toggle").check(force=True)  # what is drawn lies over it
+
+    def type_text(self, text: str) -> None:
+        """Type a text for the selected region, which has none."""
+        self.page.locator("textarea[name=description]").click()
+        self.page.keyboard.type(text)
+
+    def enter_text(self) -> dict[str, Any]:
+        """Enter what was typed, with Auto-Annotation on; what Label Studio has from the model."""
+        with self.page.expect_response("**/interactive-annotating", timeout=LOADING_MS) as answer:
+            self.page.keyboard.press("Shift+Enter")
+        return dict(answer.value.json())
 
     def drag_end(self, frames: int) -> None:
         """Pull the end of the selected region to the right (left where negative), by the mouse."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import requests
 from omni_timeline.service.auth import SECRET_HEADER
 
 from .backends import Server, different, serving, stored, until
-from .label_studio import LabelStudio
+from .label_studio import LabelStudio, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -82,6 +85,32 @@ def batch(
     assert connected["readable_state"] == "Connected"
     studio.retrieve_predictions(batch.project)
     return batch
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("start", range(1, 4))
+def test_label_studio_connects_a_backend_that_has_just_been_started(
+    studio: LabelStudio, label_config: str, tmp_path: Path, start: int
+):
+    """Its port accepts connections; nothing else is waited for, least of all the model."""
+    project, port = studio.create_project(f"Start {start}", label_config), free_port()
+
+    def connect() -> tuple[str, float]:
+        assert until(lambda: accepts(port))
+        began = time.monotonic()
+        return studio.connect(project, f"http://127.0.0.1:{port}")["readable_state"], time.monotonic() - began
+
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(connect)
+        with serving(studio, tmp_path / "backend", port=port, ready=False):
+            state, seconds = connecting.result()
+    print(f"\nconnected {seconds:.1f} s after the port was open")
+    assert state == "Connected"
 
 
 def test_without_the_password_label_studio_is_told_that_it_is_wrong(studio: LabelStudio, guarded: Server):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from omni_timeline.errors import RequestError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.questions import NOTHING, Question
 from omni_timeline.pipeline.options import MIN_WINDOW_SECONDS, PredictOptions
@@ -99,3 +100,8 @@ def test_the_answer_to_words_is_on_one_line_and_not_endless():
     assert answer.text.startswith("A man speaks. xxx")
     assert len(answer.text) == 2000
     assert answered(question, text=" \n").text == NOTHING
+
+
+def test_a_region_whose_label_is_gone_from_the_config_is_refused():
+    with pytest.raises(RequestError, match="no label 'Gone' any more"):
+        CONFIG.prediction_of("a", Segment(1.0, 2.0, "Gone"), duration=9.0, task_data={}, model_version="v")

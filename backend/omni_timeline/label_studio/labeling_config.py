@@ -202,9 +202,12 @@ class LabelConfig:
         """A prediction, checked, of the one region that has this id.
 
         Raises:
+            RequestError: the config no longer has the region's label.
             OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
         """
-        control = self._owners[segment.label]
+        control = self._owners.get(segment.label)
+        if control is None:
+            raise RequestError(f"The labeling config has no label {shortened(segment.label)!r} any more.")
         span = control.span(segment, duration, task_data)
         result = Region(region, control, span, segment.label, segment.text, segment.score).results
         prediction = {"model_version": model_version, "result": result}

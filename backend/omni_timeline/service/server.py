@@ -208,7 +208,7 @@ class Server:
         """The answer to a question in the labeling page; None where nothing is asked.
 
         Raises:
-            OmniTimelineError: there is no answer; Label Studio shows the reason.
+            OmniTimelineError: there is no answer; Label Studio's page shows nothing then, the status page the reason.
         """
         try:
             return self.questions.answer(request, self.model.checkpoint_version or "", regions)
