@@ -35,6 +35,7 @@ from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, POSITIONS_PER_SECOND, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.towers import attend_by_length
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 
@@ -132,6 +133,7 @@ class OmniModel:
             )
             missing = sorted(report["missing_keys"])
             model = model.eval()
+            attend_by_length(model)
         except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
             raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
         if missing:
