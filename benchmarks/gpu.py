@@ -130,7 +130,18 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
     return statistics.median(spent)
 
 
+def forget_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+
+
+def held(device: str) -> str:
+    """What is allocated now."""
+    return f"{torch.cuda.memory_allocated() / 1e9:.1f}" if device.startswith("cuda") else "–"
+
+
 def gigabytes(device: str) -> str:
+    """The most that was allocated."""
     return f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if device.startswith("cuda") else "–"
 
 
@@ -143,12 +154,15 @@ def loading(folder: Path, device: str, quantizations: Sequence[str | None]) -> N
             with loaded(folder, device, quantization=quantization) as model:
                 spent = time.perf_counter() - began
                 more = (psutil.Process().memory_info().rss - before) / 1e9
-                weights = gigabytes(device)
+                peak, kept = gigabytes(device), held(device)
+                forget_peak(device)
                 model.answer(rows(1))
-                found.append([quantization or "bfloat16", f"{spent:.1f} s", weights, gigabytes(device), f"{more:.1f}"])
+                row = [quantization or "bfloat16", f"{spent:.1f} s", peak, kept, gigabytes(device), f"{more:.1f}"]
+                found.append(row)
         except ModelError as error:
-            found.append([quantization or "bfloat16", str(error).split(":")[0], "–", "–", "–"])
-    print(table(["weights", "loading", "GPU, GB", "with one clip, GB", "main memory, GB more"], found))
+            found.append([quantization or "bfloat16", str(error).split(":")[0], *["–"] * 4])
+    header = ["weights", "loading", "GPU while loading, GB", "loaded", "with one clip", "main memory, GB more"]
+    print(table(header, found))
 
 
 def batches(folder: Path, device: str, attention: str) -> None:
@@ -157,16 +171,24 @@ def batches(folder: Path, device: str, attention: str) -> None:
     try:
         with loaded(folder, device, attention=attention) as model:
             for count in BATCHES:
+                forget_peak(device)
+                built = seconds(lambda count=count: build(model, count))  # type: ignore[misc]
                 first = seconds(lambda count=count: model.answer(rows(count, 1)))  # type: ignore[misc]
                 whole = seconds(lambda count=count: model.answer(rows(count)))  # type: ignore[misc]
                 step = (whole - first) / (TOKENS - 1)
                 found.append(
-                    [attention, count, f"{first:.2f} s", f"{1000 * step:.1f} ms", f"{count / step:.0f}",
+                    [attention, count, f"{built:.2f} s", f"{first:.2f} s", f"{1000 * step:.1f} ms", f"{count / step:.0f}",
                      f"{whole / count:.2f} s", gigabytes(device)]
                 )  # fmt: skip
     except (ModelError, OutOfMemoryError) as error:
-        found.append([attention, str(error).split(":")[0], *["–"] * 5])
-    print(table(["attention", "clips", "to the first token", "step", "tokens/s", "a clip", "GPU, GB"], found))
+        found.append([attention, str(error).split(":")[0], *["–"] * 6])
+    print(table(["attention", "clips", "inputs", "to the first token", "step", "tokens/s", "a clip", "GPU, GB"], found))
+
+
+def build(model: OmniModel, count: int) -> object:
+    """The inputs of so many clips."""
+    wanted = rows(count)
+    return model.inputs.build([row.clip for row in wanted], Prompt(), [row.second_per_grid for row in wanted])
 
 
 def compiled(folder: Path, device: str) -> None:
@@ -197,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=TEXT, default="3B", help="whose shapes (default: %(default)s)")
     parser.add_argument("--device", default="cuda:0", help="(default: %(default)s)")
+    parser.add_argument("--attention", nargs="*", default=["sdpa", "flash_attention_2"], help="(default: both)")
     parser.add_argument("--quantization", nargs="*", default=[], help="try these as well: nf4, int8, fp8")
     arguments = parser.parse_args()
     device = arguments.device
@@ -210,7 +233,7 @@ def main() -> None:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         loading(folder, device, [None, *arguments.quantization])
-        for attention in ("sdpa", "flash_attention_2"):
+        for attention in arguments.attention:
             print(flush=True)
             batches(folder, device, attention)
         print(flush=True)
