@@ -177,8 +177,8 @@ def batches(folder: Path, device: str, attention: str) -> None:
                 whole = seconds(lambda count=count: model.answer(rows(count)))  # type: ignore[misc]
                 step = (whole - first) / (TOKENS - 1)
                 found.append(
-                    [attention, count, f"{built:.2f} s", f"{first:.2f} s", f"{1000 * step:.1f} ms", f"{count / step:.0f}",
-                     f"{whole / count:.2f} s", gigabytes(device)]
+                    [attention, count, f"{built:.2f} s", f"{first:.2f} s", f"{1000 * step:.1f} ms",
+                     f"{count / step:.0f}", f"{whole / count:.2f} s", gigabytes(device)]
                 )  # fmt: skip
     except (ModelError, OutOfMemoryError) as error:
         found.append([attention, str(error).split(":")[0], *["–"] * 6])
