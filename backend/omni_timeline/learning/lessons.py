@@ -139,8 +139,9 @@ def cut(strip: Clip, rng: np.random.Generator, most: int, grid: int) -> Clip:
         return strip
     audio = None
     if strip.audio is not None:
-        begin = samples_in(start - strip.start)
-        audio = strip.audio[begin : begin + samples_in(end - start)]
+        samples = samples_in(end - start)
+        begin = min(samples_in(start - strip.start), len(strip.audio) - samples)  # both are rounded
+        audio = strip.audio[begin : begin + samples]
     return replace(
         strip, start=start, end=end, frames=strip.frames[first : first + wanted], times=FrameTimes(times), audio=audio
     )

@@ -9,7 +9,6 @@ Knows PEFT. Knows no family: what is adapted is named by whoever trains.
 
 from __future__ import annotations
 
-import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,9 +114,9 @@ def save_adapter(wrapped: Any, folder: Path, base: str) -> None:
         raise OSError(f"The adapter cannot be written: {first_line(error)}") from error
     inner = folder / TRAINED
     for file in inner.iterdir():
-        if file.name != "README.md":
-            file.rename(folder / file.name)
-    shutil.rmtree(inner)
+        file.rename(folder / file.name)
+    inner.rmdir()
+    (folder / "README.md").unlink(missing_ok=True)  # of PEFT's, with nothing in it
     write_base(folder, base)
 
 
