@@ -123,7 +123,7 @@ def exercise(number: int, tokens_per_grid: int) -> Exercise:
         SECONDS,
         rng.integers(0, 255, (FRAMES, 3, height, width), dtype=np.uint8),
         FrameTimes(times),
-        rng.standard_normal(samples_in(SECONDS)).astype(np.float32) / 10,
+        0.1 * rng.standard_normal(samples_in(SECONDS), dtype=np.float32),
     )
     return Exercise(Row(clip, with_labels(LABELS), QWEN2_5_OMNI.second_per_grid(clip)), ANSWER)
 

@@ -44,8 +44,8 @@ class Adapters:
         """From now on the model answers with this adapter; with None as its checkpoint does, or as it is trained.
 
         Raises:
-            RequestError: it belongs to another checkpoint.
-            ModelError: its files cannot be loaded.
+            RequestError: it belongs to another checkpoint, or its files are gone.
+            ModelError: its files have changed, or cannot be loaded.
         """
         if adapter is None:
             if self._wrapped is not None and not self._is_training:
@@ -66,6 +66,8 @@ class Adapters:
         return self._wrapped
 
     def _load(self, adapter: Adapter) -> None:
+        if Adapter.find(adapter.folder) != adapter:  # PEFT would ask the hub for a folder that is gone
+            raise ModelError(f"The adapter in {adapter.folder} has changed: it was {adapter.version}.")
         try:
             if self._wrapped is None:
                 self._wrapped = PeftModel.from_pretrained(self._model, adapter.folder, adapter_name=adapter.version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from model_inputs import make_clip
 from omni_timeline.errors import ModelError, RequestError
 from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.family import Exercise, Rates, Row
-from omni_timeline.model.lora import KEPT_ADAPTERS, Adapters
+from omni_timeline.model.lora import KEPT_ADAPTERS
 from omni_timeline.model.prompts import with_labels
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.qwen2_5_omni.training import OmniTraining
@@ -64,6 +64,28 @@ def test_the_loss_of_a_batch_is_that_of_transformers_one_by_one(exercises: list[
             whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
             theirs += model.model(**whole, labels=labels).loss.item() * len(answer)
     assert ours == pytest.approx([theirs, theirs], rel=1e-5)
+
+
+def test_what_is_computed_again_to_save_memory_is_the_same():
+    trainings = [OmniTraining(OmniModel.load("demo", device="cpu"), LABELS, seed=2) for _ in "ab"]
+    trainings[1]._save_memory()
+    one, other = ([training.step([*SILENT, *SOUNDING], RATES) for _ in range(2)] for training in trainings)
+    assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_adapter_that_could_be_taken_for_one(trained, tmp_path: Path):
+    _, training, _, _ = trained
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written|too large"):
+            training.save(tmp_path / "adapter")
+        with pytest.raises(OSError, match=r"cannot be written|too large"):
+            training.save_state(tmp_path / "state.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(RequestError, match="cannot be read"):
+        Adapter.find(tmp_path / "adapter")
 
 
 def test_the_language_model_alone_is_trained_and_the_words_of_the_labels(trained):
@@ -128,13 +150,19 @@ def test_an_adapter_whose_weights_are_cut_off_is_an_error(trained, tmp_path: Pat
     for file in folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes()[: 5000 if file.suffix == ".safetensors" else None])
     assert Adapter.find(copy).version != Adapter.find(folder).version
+    model = OmniModel.load("demo", device="cpu")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        OmniModel.load("demo", device="cpu").answer([replace(SILENT[0].row, adapter=Adapter.find(copy))])
+        model.answer([replace(SILENT[0].row, adapter=Adapter.find(copy))])
+    with pytest.raises(ModelError, match="has changed"):
+        model.answer([replace(SILENT[0].row, adapter=replace(Adapter.find(folder), folder=copy))])
+    with pytest.raises(RequestError, match="cannot be read"):
+        model.answer([replace(SILENT[0].row, adapter=replace(Adapter.find(folder), folder=tmp_path / "none"))])
+    assert model.answer([SILENT[0].row])[0].complete, "it answers as before"
 
 
 def test_many_adapters_take_turns(trained, tmp_path: Path):
     """More than are kept: the first one was dropped meanwhile and answers as before."""
-    model, training, _, folder = trained
+    _, training, _, folder = trained
     adapters = [Adapter.find(folder)]
     for number in range(KEPT_ADAPTERS):
         training.step(SILENT, Rates(1e-6, 1e-6))
