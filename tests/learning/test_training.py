@@ -111,8 +111,7 @@ def test_what_was_interrupted_goes_on_and_ends_alike(tmp_path: Path):
     assert told[0].done == 7
     assert learner.shown == [(f"n{2 * step}", f"n{2 * step + 1}", f"r{step}") for step in range(12)]
     assert [(check.step, check.f1) for check in trained.checks] == [(check.step, check.f1) for check in whole.checks]
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"state-000012", "adapter-000012"}
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"state-000012", "adapter-000012"}
 
 
 def test_another_task_does_not_go_on_from_there(tmp_path: Path):

@@ -126,7 +126,7 @@ class Run:
         return bool(self.checks) and self.checks[-1].step == self.done
 
     def save(self, folder: Path, training: Training) -> None:
-        """Write the state, and then forget the one before.
+        """Write the state, and then forget the one before and adapters that are not the best.
 
         Raises:
             OSError: it cannot be written; the one before is still there.
@@ -143,9 +143,9 @@ class Run:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(whole)
-        for other in folder.glob("state-*"):
-            if other != whole:
-                shutil.rmtree(other)
+        needed = {whole, *([_adapter(folder, best_of(self.checks).step)] if self.checks else [])}
+        for other in {*folder.glob("state-*"), *folder.glob("adapter-*")} - needed:
+            shutil.rmtree(other)
 
     @classmethod
     def resume(cls, folder: Path, task: str, training: Training) -> Run | None:
