@@ -19,7 +19,7 @@ from omni_timeline.cli.arguments import (
 from omni_timeline.cli.evaluate import summary
 from omni_timeline.cli.source import SOURCE_HELP, add_source_arguments, open_model, open_source, options_for
 from omni_timeline.cli.terminal import show_progress
-from omni_timeline.errors import RequestError
+from omni_timeline.errors import OmniTimelineError, RequestError
 
 if TYPE_CHECKING:
     from omni_timeline.learning.learn import Outcome
@@ -106,8 +106,11 @@ def _train(arguments: argparse.Namespace, outcome: Outcome, replay: tuple[Path, 
     if sentence := why_not(outcome):
         return replace(outcome, version=replace(outcome.version, training=sentence))
     plan = TrainingPlan(_run_folder(arguments.output), replay=replay, max_seconds=60.0 * (arguments.max_minutes or 0))
-    with show_progress() as on_progress:
-        return improve(outcome, load_pipeline(arguments).model, plan, on_progress)
+    try:
+        with show_progress() as on_progress:
+            return improve(outcome, load_pipeline(arguments).model, plan, on_progress)
+    except OmniTimelineError as error:  # the calibration is there, and worth having
+        return replace(outcome, version=replace(outcome.version, training=f"Training was given up. {error}"))
 
 
 def _run_folder(output: Path) -> Path:
