@@ -23,15 +23,17 @@ from omni_timeline.errors import RequestError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.learning.asking import Model
 from omni_timeline.learning.improve import TrainingPlan, improve, why_not
-from omni_timeline.learning.learn import Outcome, learn
+from omni_timeline.learning.learn import Outcome, learn, measure
 from omni_timeline.learning.sources import Source
 from omni_timeline.learning.training import Recipe
 from omni_timeline.learning.version import LearnedVersion
 from omni_timeline.model.isolated import models_on
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.wire import Load
+from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
+from omni_timeline.pipeline.prediction import Prediction
 from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.segments import Segment
 from omni_timeline.synthetic import draw_scene, write_video
@@ -106,6 +108,23 @@ def test_the_command_line_predicts_with_it_and_no_cache_takes_it_for_the_base(
     assert [each["label"] for each in found["segments"]] == ["whole"]
     base = replace(outcome.version.options, adapter=None).version(outcome.version.base)
     assert base not in (found["model_version"], "")
+
+
+def test_evaluate_says_of_it_what_learning_said_and_remembers_base_and_adapter_apart(improved, tmp_path: Path):
+    outcome, _ = improved
+    asked = []
+    pipeline = Pipeline(OmniModel.load("demo", device="cpu"))
+
+    def predict(path: Path, options: PredictOptions) -> Prediction:
+        asked.append((path.name, options.adapter is not None))
+        return pipeline.predict(path, options)
+
+    model = Model(outcome.version.base, predict).remembering(PredictionCache(tmp_path / "cache", 10**8))
+    for _ in range(2):
+        told = measure(outcome.material.source, model, PredictOptions(), outcome.version, with_curve=False)
+        assert [each.quality for each in told.versions] == [each.quality for each in outcome.evaluation.versions]
+        assert told.versions[-1].model_version == outcome.version.model_version
+    assert sorted(asked) == sorted([*((f"{n}.mp4", False) for n in range(1, 7)), ("5.mp4", True), ("6.mp4", True)])
 
 
 def test_base_and_adapter_take_turns_in_one_process_of_a_model(improved, project: Path, demo_model: OmniModel):
