@@ -110,11 +110,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=("looks", "names"), default=("looks", "names"))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--towers", action="store_true", help="adapt what sees and hears, too")
     parser.add_argument("--choose", action="store_true", help="on the clips that the recipe was chosen with")
     arguments = parser.parse_args()
     loaded = OmniModel.load("demo", device="cpu")
     model = Model(loaded.version, Pipeline(loaded).predict).remembering(PredictionCache(OUTPUT / "predictions", 10**9))
-    recipe = replace(Recipe(), steps=arguments.steps)
+    recipe = Recipe(steps=arguments.steps, with_towers=arguments.towers)
     print(f"{loaded.facts.description}; {recipe}\n\n{table(HEADER, [])}", flush=True)
     for kind in arguments.kinds:
         found = []

@@ -55,6 +55,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     group = parser.add_argument_group("how it is learned")
     group.add_argument("--no-training", action="store_true", help="calibrate only, and train no adapter")
     group.add_argument(
+        "--train-towers", action="store_true",
+        help="let an adapter change what sees and hears too, not only the language model: for looks and sounds that "
+        "the model has never met; slower",
+    )  # fmt: skip
+    group.add_argument(
         "--replay", type=Path, metavar="FOLDER",
         help="videos about which the model is to go on answering as it does now while an adapter is trained; nobody "
         "needs to have annotated them",
@@ -102,10 +107,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace, outcome: Outcome, replay: tuple[Path, ...]) -> Outcome:
     """The outcome with an adapter, where one is needed and helps; the model that was asked before is gone by now."""
     from omni_timeline.learning.improve import TrainingPlan, improve, why_not
+    from omni_timeline.learning.training import Recipe
 
     if sentence := why_not(outcome):
         return replace(outcome, version=replace(outcome.version, training=sentence))
-    plan = TrainingPlan(_run_folder(arguments.output), replay=replay, max_seconds=60.0 * (arguments.max_minutes or 0))
+    plan = TrainingPlan(
+        _run_folder(arguments.output),
+        Recipe(with_towers=arguments.train_towers),
+        replay,
+        60.0 * (arguments.max_minutes or 0),
+    )
     try:
         with show_progress() as on_progress:
             return improve(outcome, load_pipeline(arguments).model, plan, on_progress)

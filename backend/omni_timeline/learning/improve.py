@@ -96,7 +96,9 @@ def improve(
         lessons = _lessons(material, opened)
         new = Classroom(lessons, model.family, model.facts, plan.recipe.seed, pipeline.decoder)
         replayed = _replayed(predictor, model, options, plan, pipeline.decoder)
-        training = model.family.train(model, material.source.config.labels, plan.recipe.seed)
+        training = model.family.train(
+            model, material.source.config.labels, plan.recipe.seed, with_towers=plan.recipe.with_towers
+        )
 
         def measure() -> float:
             """The model answers with what is trained: the adapter that its options name is none."""

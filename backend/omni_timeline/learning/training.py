@@ -45,16 +45,19 @@ class Recipe:
         checks: how often the held-out videos are looked at, spread evenly over all steps.
         patience: checks without a better one, in the second half, after which training ends.
         seed: of everything that is drawn.
+        with_towers: whether what sees and hears is adapted, too, for looks and sounds that the model has never met. It
+            takes more time and memory, and costs more of what the model knew.
     """
 
-    steps: int = 240
-    exercises: int = 4
+    steps: int = 400
+    exercises: int = 6
     replayed: int = 2
     rates: Rates = field(default_factory=lambda: Rates(matrices=2e-3, tokens=1e-2))
     warm_up: int = 10
     checks: int = 6
     patience: int = 2
     seed: int = 0
+    with_towers: bool = False
 
     def rates_at(self, step: int) -> Rates:
         """The rates of a step: they rise, and then fall along a cosine."""

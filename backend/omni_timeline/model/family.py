@@ -235,15 +235,17 @@ class ModelFamily:
         load = cast("Callable[..., Model]", _named(self.loader).from_checkpoint)
         return load(checkpoint, device=device, dtype=dtype, quantization=quantization)
 
-    def train(self, model: Model, labels: Sequence[str], seed: int) -> Training:
+    def train(self, model: Model, labels: Sequence[str], seed: int, *, with_towers: bool = False) -> Training:
         """A fresh adapter of a loaded checkpoint that has none, about to be trained.
 
         Args:
             model: of this family.
             labels: those of the project.
             seed: of the adapter's first weights.
+            with_towers: adapts what sees and hears, too, not only the language model.
         """
-        return cast("Callable[..., Training]", _named(self.trainer))(model, labels, seed)
+        train = cast("Callable[..., Training]", _named(self.trainer))
+        return train(model, labels, seed, with_towers=with_towers)
 
 
 def _named(name: str) -> Any:

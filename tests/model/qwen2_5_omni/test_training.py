@@ -96,6 +96,18 @@ def test_the_language_model_alone_is_trained_and_the_words_of_the_labels(trained
     assert any("trainable_tokens" in name for name in names)
 
 
+def test_towers_are_trained_where_that_is_asked_for():
+    """A silent batch leaves the one that hears as it is; one with sound reaches both."""
+    training = OmniTraining(OmniModel.load("demo", device="cpu"), LABELS, with_towers=True)
+    plain = OmniTraining(OmniModel.load("demo", device="cpu"), LABELS)
+    with torch.no_grad():
+        assert training.loss(SOUNDING).item() == pytest.approx(plain.loss(SOUNDING).item(), rel=1e-5)
+    training.loss(SOUNDING).backward()
+    reached = {name for name, each in training._wrapped.named_parameters() if each.grad is not None}
+    for part in ("visual.blocks", "visual.merger.mlp.0", "audio_tower.layers", "audio_tower.proj", "language_model"):
+        assert any(part in name for name in reached), part
+
+
 def test_it_learns_and_answers_with_what_it_learned(trained):
     model, _, losses, _ = trained
     assert losses[-1] < 0.5 * losses[0]

@@ -1,8 +1,8 @@
 """Training of a low-rank adapter on Qwen2.5-Omni: the loss of one batch, and a step of the optimizer.
 
-Its language model alone is adapted. What its towers make of pictures does not change meanwhile, so that it is computed
-once for each pair of frames, whatever windows the pair is in. The loss is that of the answers' tokens: the vocabulary
-is scored at their positions alone, since over a prompt of 8,000 tokens that would be 12 GB.
+Its language model alone is adapted, unless its towers are to be. What they make of pictures does not change then, so
+that it is computed once for each pair of frames, whatever windows the pair is in. The loss is that of the answers'
+tokens: the vocabulary is scored at their positions alone, since over a prompt of 8,000 tokens that would be 12 GB.
 
 Knows tensors, and what an answer should have been. Knows nothing of where that comes from, of schedules or of scores.
 """
@@ -32,6 +32,10 @@ from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
 # A regular expression over full names: the towers have layers of the same endings.
 LANGUAGE_MODEL = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+TOWERS = (
+    r".*(visual\.blocks\.\d+\.(attn\.(q|k|v|proj)|mlp\.(gate|up|down)_proj)|visual\.merger\.mlp\.[02]|"
+    r"audio_tower\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|fc1|fc2)|audio_tower\.proj)"
+)
 RANK, ALPHA = 16, 32
 SMALL_VOCABULARY = 32_000  # tokens; a checkpoint with fewer has tokens that it has never written
 WIDTH_OF_RATE = 128  # of the language model for which rates are given; wider ones take proportionally less
@@ -51,13 +55,16 @@ class OmniTraining:
         model: a loaded checkpoint without adapters.
         labels: those of the project; their tokens are trained too where a small vocabulary makes that necessary.
         seed: of the adapter's first weights.
+        with_towers: adapts what sees and hears, too.
     """
 
-    def __init__(self, model: OmniModel, labels: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, model: OmniModel, labels: Sequence[str], seed: int = 0, *, with_towers: bool = False) -> None:
         self._model = model
+        self._with_towers = with_towers
         self._thinker = model.model
         torch.manual_seed(seed)
-        config = lora_config(LANGUAGE_MODEL, RANK, ALPHA, self._label_tokens(labels))
+        modules = f"{LANGUAGE_MODEL}|{TOWERS}" if with_towers else LANGUAGE_MODEL
+        config = lora_config(modules, RANK, ALPHA, self._label_tokens(labels))
         self._wrapped = model.adapters.begin_training(config)
         matrices, rows = trained_parameters(self._wrapped)
         self._parameters = [*matrices, *rows]
@@ -175,6 +182,9 @@ class OmniTraining:
     def _seen(self, exercises: Sequence[Exercise], inputs: dict[str, Any]) -> list[Tensor]:
         """What the tower makes of each clip's pictures; takes them out of `inputs`."""
         patches, shapes = inputs.pop("pixel_values_videos"), inputs["video_grid_thw"]
+        if self._with_towers:
+            device = self._thinker.device
+            return list(self._thinker.model.get_video_features(patches.to(device), shapes.to(device)).pooler_output)
         per_clip = patches.split([int(shape.prod()) for shape in shapes])
         clips = []
         for exercise, pixels, (count, height, width) in zip(exercises, per_clip, shapes.tolist(), strict=True):
@@ -223,7 +233,8 @@ class OmniTraining:
 
     def _save_memory(self) -> None:
         """Compute what lies between two layers again instead of keeping it."""
-        self._thinker.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        trained = self._thinker if self._with_towers else self._thinker.model.language_model
+        trained.gradient_checkpointing_enable({"use_reentrant": False})
         gc.collect()
 
 
