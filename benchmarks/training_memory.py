@@ -116,13 +116,14 @@ def exercise(number: int, tokens_per_grid: int) -> Exercise:
     """A clip of noise with an answer. `number` tells it from others."""
     rng = np.random.default_rng(number)
     height, width = QWEN2_5_OMNI.frame_size(720, 1280, 28 * 28, tokens_per_grid * 28 * 28)
-    times = tuple(sampling_instants(0.0, SECONDS - 1 / FPS, FRAMES))
+    times = tuple(sampling_instants(0.0, SECONDS, FRAMES))
     clip = Clip(
         VideoInfo(Path(f"{number}.mp4"), SECONDS, FPS, round(SECONDS * FPS), 1280, 720, 0.0, has_audio=True),
         0.0,
         SECONDS,
         rng.integers(0, 255, (FRAMES, 3, height, width), dtype=np.uint8),
         FrameTimes(times),
+        times,
         0.1 * rng.standard_normal(samples_in(SECONDS), dtype=np.float32),
     )
     return Exercise(Row(clip, with_labels(LABELS), QWEN2_5_OMNI.second_per_grid(clip)), ANSWER)

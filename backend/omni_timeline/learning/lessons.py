@@ -28,7 +28,7 @@ from omni_timeline.pipeline.clock import Clock
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.reading import row_for
 from omni_timeline.segments import Segment, common
-from omni_timeline.timebase import FrameTimes, samples_in
+from omni_timeline.timebase import FrameTimes, samples_in, sampling_instants
 
 STRIPS = 8  # of each video
 SHORT_WINDOWS = 0.65  # of all: 3 to 12 s, in which edges are seen closely
@@ -123,7 +123,8 @@ class Classroom:
         pixels = options.max_pixels or self._facts.max_pixels
         size = self._family.frame_size(video.info.height, video.info.width, min(self._facts.min_pixels, pixels), pixels)
         frames = self._family.whole_grids(round(options.frames * length / window))
-        return video.clip(start=start, end=end if end < duration else None, frames=frames, size=size)
+        stop = end if end < duration else None
+        return video.clip(start=start, end=stop, frames=frames, size=size, audio_track=options.audio_track)
 
 
 def cut(strip: Clip, rng: np.random.Generator, most: int, grid: int) -> Clip:
@@ -131,19 +132,24 @@ def cut(strip: Clip, rng: np.random.Generator, most: int, grid: int) -> Clip:
     count = len(strip.times)
     wanted = most if rng.random() < ALL_FRAMES else int(rng.integers(round(most * FEWEST_FRAMES), most + 1))
     wanted = min(count, wanted // grid * grid)
-    first = int(rng.integers((count - wanted) // grid + 1)) * grid
-    times = strip.times.seconds[first : first + wanted]
-    start = times[0]
-    end = strip.end if first + wanted == count else min(strip.end, times[-1] + 1 / strip.info.fps)
-    if end <= start:
+    if wanted < 2:
         return strip
+    first = int(rng.integers((count - wanted) // grid + 1)) * grid
+    last = first + wanted
+    start, end = strip.times.seconds[first], strip.times.seconds[last - 1]
     audio = None
     if strip.audio is not None:
         samples = samples_in(end - start)
         begin = min(samples_in(start - strip.start), len(strip.audio) - samples)  # both are rounded
         audio = strip.audio[begin : begin + samples]
     return replace(
-        strip, start=start, end=end, frames=strip.frames[first : first + wanted], times=FrameTimes(times), audio=audio
+        strip,
+        start=start,
+        end=end,
+        frames=strip.frames[first:last],
+        times=FrameTimes(tuple(sampling_instants(start, end, wanted))),
+        shown=strip.shown[first:last],
+        audio=audio,
     )
 
 

@@ -45,7 +45,7 @@ BATCH_TOKENS = {"cpu": 2000, "cuda": 5000}  # that go through the model at a tim
 KEPT_BYTES = 2 * 1024**3  # of pictures as the tower sees them, in main memory
 IGNORED = -100
 
-Grid = tuple[Path, float, float, int, int]  # the file, the times of its two frames, height and width
+Grid = tuple[Path, float, float, int, int]  # the file, the own times of the two pictures, height and width
 
 
 class OmniTraining:
@@ -241,8 +241,8 @@ class OmniTraining:
 def grid_names(exercise: Exercise, height: int, width: int) -> list[Grid]:
     """What tells the pictures of an exercise apart, two frames at a time; `height` and `width` in patches."""
     clip = exercise.row.clip
-    times = list(clip.times.seconds)
+    shown = clip.shown
     return [
-        (clip.info.path, times[first], times[min(first + 1, len(times) - 1)], height, width)
-        for first in range(0, len(times), 2)
+        (clip.info.path, shown[first], shown[min(first + 1, len(shown) - 1)], height, width)
+        for first in range(0, len(shown), 2)
     ]
