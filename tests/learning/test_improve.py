@@ -42,7 +42,7 @@ XML = """<View><Video name="video" value="$video" frameRate="25"/><TimelineLabel
 <Label value="whole"/></TimelineLabels></View>"""
 CONFIG = LabelConfig.from_xml(XML)
 NOW = "2026-11-26T00:00:00+00:00"
-QUICK = Recipe(steps=30, exercises=2, replayed=1, warm_up=4, checks=2)
+QUICK = Recipe(steps=60, exercises=3, replayed=1, warm_up=4, checks=2)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from omni_timeline.model.qwen2_5_omni.training import OmniTraining
 
 LABELS = ("forklift", "machine hum")
 RATES = Rates(matrices=2e-3, tokens=1e-2)
-STEPS = 15
+STEPS = 25
 
 
 def exercise(seconds: float, answer: str, *, sound: bool = False, path: str = "a.mp4") -> Exercise:
