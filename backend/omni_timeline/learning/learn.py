@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from omni_timeline.learning.asking import Model, way_to_ask, ways_to_ask
+from omni_timeline.learning.asking import Asked, Model, ask, way_to_ask, ways_to_ask
 from omni_timeline.learning.calibrate import Learned, Part, calibrate
 from omni_timeline.learning.corrections import CorrectedTask
 from omni_timeline.learning.curve import learning_curve
@@ -29,11 +29,19 @@ from omni_timeline.segments import Segment
 
 @dataclass(frozen=True)
 class Outcome:
-    """What learning gave: a version, which may be no better than before, how its parts were tried, and the numbers."""
+    """What learning gave: a version, which may be no better than before.
+
+    Attributes:
+        version: as it would be saved.
+        parts: how its parts were tried.
+        evaluation: the numbers.
+        material: what it was learned from.
+    """
 
     version: LearnedVersion
     parts: tuple[Part, ...]
     evaluation: Evaluation
+    material: Material
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def learn(
         source.name, _keys(material.learned_from), _keys(material.held_out), annotations=evaluation.annotations
     )
     version = LearnedVersion(model.version, candidate.options, made_from, now, *candidate.verdict())
-    return Outcome(version, candidate.learned.parts, evaluation)
+    return Outcome(version, candidate.learned.parts, evaluation, material)
 
 
 def measure(
@@ -162,7 +170,7 @@ def measure(
     """
     if version is not None:
         version.check_base(model.version)
-        options = source.config.options(version.options)
+        options = replace(source.config.options(version.options), adapter=None)
     ways = ways_to_ask(options, source.corrections)
     with_curve = with_curve and bool(source.corrections.split.held_out)
     if not with_curve:
@@ -171,14 +179,28 @@ def measure(
     ways[calibration.asked] = way_to_ask(options, calibration.asked)
     material = Material.collect(source, model, options, ways, on_progress)
     measured, measured_on = _measured(material, version)
+    found = material.found(calibration) if version else None
+    if version is not None and version.options.adapter is not None:
+        options = replace(options, adapter=version.options.adapter)
+        found = shown_with(source, model, options, measured, on_progress)
     return evaluate(
         material,
         measured,
         measured_on,
-        learned=material.found(calibration) if version else None,
+        learned=found,
         learned_version=options.version(model.version) if version else "",
         curve=learning_curve(material, _step(on_progress)) if with_curve else (),
     )
+
+
+def shown_with(
+    source: Source, model: Model, options: PredictOptions, tasks: Sequence[CorrectedTask], on_progress: OnProgress
+) -> dict[str, tuple[Segment, ...]]:
+    """What people would see in the videos of tasks with an adapter, which needs no calibration, by key."""
+    ways: dict[Asked, PredictOptions] = {None: replace(options, calibration=None, score_threshold=0.0)}
+    answers = ask(source, tasks, ways, model, on_progress)
+    shown = Material(source, model.version, options, answers).shown
+    return {key: shown(segments) for key, segments in answers.segments[None].items()}
 
 
 def _measured(material: Material, version: LearnedVersion | None) -> tuple[Sequence[CorrectedTask], str]:

@@ -2,6 +2,7 @@
 
     version.json        which checkpoint it belongs to, the options, what it was made from, whether it is offered
     calibration.json    how the model's answers are read
+    adapter/            what was trained on top of the checkpoint, if anything was
     report.json         the numbers that speak for it, and against it
     report.html         the same as a page
 
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from omni_timeline.errors import RequestError
+from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.pipeline.calibration import Calibration
 from omni_timeline.pipeline.options import PredictOptions
 
 FORMAT = 1
 VERSION, CALIBRATION, REPORT, PAGE = "version.json", "calibration.json", "report.json", "report.html"
+ADAPTER = "adapter"
 PARTIAL_PREFIX = ".part-"
 
 
@@ -58,6 +61,7 @@ class LearnedVersion:
         made_at: when, in UTC, as ISO 8601 writes it.
         is_offered: whether it is better than what was there before.
         reason: why, or why not, in a sentence.
+        training: what came of training, in a sentence or two; "" where none was tried.
     """
 
     base: str
@@ -66,6 +70,7 @@ class LearnedVersion:
     made_at: str
     is_offered: bool
     reason: str
+    training: str = ""
 
     @property
     def calibration(self) -> Calibration:
@@ -74,7 +79,7 @@ class LearnedVersion:
 
     @property
     def model_version(self) -> str:
-        """What stands in predictions: names the checkpoint, the options and the calibration."""
+        """What stands in predictions: names the checkpoint, the adapter, and the options with the calibration."""
         return self.options.version(self.base)
 
     @property
@@ -102,7 +107,7 @@ class LearnedVersion:
 
         Raises:
             RequestError: something is there.
-            OSError: it cannot be written; then nothing is there that was not there before.
+            OSError: it cannot be written (a full disk, say); then nothing is there that was not there before.
         """
         check_room(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +117,8 @@ class LearnedVersion:
             _write(partial / CALIBRATION, self.calibration.to_json())
             _write(partial / REPORT, json.dumps(report, ensure_ascii=False, allow_nan=False))
             _write(partial / PAGE, page)
+            if self.options.adapter is not None:
+                shutil.copytree(self.options.adapter.folder, partial / ADAPTER)
             _write(partial / VERSION, json.dumps(self._fields(), ensure_ascii=False, indent=1))
             partial.rename(folder)
         finally:
@@ -129,14 +136,16 @@ class LearnedVersion:
             if kept["format"] != FORMAT:
                 raise ValueError(f"its format is {kept['format']!r}, and this release reads {FORMAT}")
             calibration = Calibration.from_json((folder / CALIBRATION).read_text(encoding="utf-8"))
+            adapter = None if kept.get("adapter") is None else _adapter(folder / ADAPTER, str(kept["adapter"]))
             made_from = {**kept["made_from"], "learned": tuple(kept["made_from"]["learned"])}
             return cls(
                 base=str(kept["base"]),
-                options=_options(kept["options"], None if calibration.changes_nothing else calibration),
+                options=_options(kept["options"], None if calibration.changes_nothing else calibration, adapter),
                 made_from=MadeFrom(**{**made_from, "held_out": tuple(kept["made_from"]["held_out"])}),
                 made_at=str(kept["made_at"]),
                 is_offered=bool(kept["is_offered"]),
                 reason=str(kept["reason"]),
+                training=str(kept.get("training", "")),
             )
         except FileNotFoundError as error:
             raise RequestError(
@@ -149,7 +158,7 @@ class LearnedVersion:
 
     def _fields(self) -> dict[str, Any]:
         options = asdict(self.options)
-        del options["calibration"]  # in a file of its own
+        del options["calibration"], options["adapter"]  # in files of their own
         return {
             "format": FORMAT,
             "name": self.name,
@@ -158,6 +167,8 @@ class LearnedVersion:
             "made_at": self.made_at,
             "is_offered": self.is_offered,
             "reason": self.reason,
+            "training": self.training,
+            "adapter": None if self.options.adapter is None else self.options.adapter.version,
             "made_from": asdict(self.made_from),
             "options": options,
         }
@@ -182,14 +193,27 @@ def _write(file: Path, text: str) -> None:
         os.fsync(opened.fileno())
 
 
-def _options(kept: Mapping[str, Any], calibration: Calibration | None) -> PredictOptions:
+def _adapter(folder: Path, version: str) -> Adapter:
+    """The adapter of a version.
+
+    Raises:
+        RequestError: there is none, or it cannot be read.
+        ValueError: it is not the one that the version was made with.
+    """
+    found = Adapter.find(folder)
+    if found.version != version:
+        raise ValueError(f"its adapter is {found.version}, and it was made with {version}")
+    return found
+
+
+def _options(kept: Mapping[str, Any], calibration: Calibration | None, adapter: Adapter | None) -> PredictOptions:
     """Options from `dataclasses.asdict` of them by way of JSON.
 
     Raises:
         TypeError: they are of another release.
         RequestError: an option is invalid.
     """
-    known = {field.name for field in fields(PredictOptions)} - {"calibration"}
+    known = {field.name for field in fields(PredictOptions)} - {"calibration", "adapter"}
     if unknown := kept.keys() - known:
         raise ValueError(f"it has options that this release does not know: {', '.join(sorted(unknown))}")
     return PredictOptions(
@@ -200,4 +224,5 @@ def _options(kept: Mapping[str, Any], calibration: Calibration | None) -> Predic
             "prompt": Prompt(**kept["prompt"]),
         },
         calibration=calibration,
+        adapter=adapter,
     )

@@ -11,13 +11,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from omni_timeline.errors import MediaError, RequestError
 
 if TYPE_CHECKING:  # numpy takes its time, and whoever parses a command line needs none of it
+    from pathlib import Path
+
     from omni_timeline.answers.answer import Answer
     from omni_timeline.media.clip import Clip
+    from omni_timeline.model.adapter import Adapter
     from omni_timeline.model.checkpoint import Checkpoint
     from omni_timeline.model.prompts import Prompt
 
@@ -34,6 +37,7 @@ class Row:
         second_per_grid: seconds from one temporal grid to the next, as the model is told.
         grammar: what its answer is held to, in llguidance's syntax; None to let it write what it will.
         max_new_tokens: where its answer is cut off.
+        adapter: what was trained on top of the checkpoint; None for the checkpoint alone.
     """
 
     clip: Clip
@@ -41,6 +45,28 @@ class Row:
     second_per_grid: float
     grammar: str | None = None
     max_new_tokens: int = 512
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A row, and what its answer should be."""
+
+    row: Row
+    answer: str
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How far a step of training goes, for a language model of width 128; wider ones take proportionally less.
+
+    Attributes:
+        matrices: for the matrices of an adapter.
+        tokens: for the rows of tokens, where some are trained.
+    """
+
+    matrices: float
+    tokens: float
 
 
 @dataclass(frozen=True)
@@ -98,10 +124,26 @@ class Model(Protocol):
         """What has to be known of it where it is not loaded."""
 
     def answer(self, rows: Sequence[Row], on_step: Callable[[], None] | None = None) -> list[Answer]:
-        """The answer to each row; all rows with sound, or all without. `on_step` is called at each token."""
+        """The answer to each row; all with sound or all without, all with one adapter. `on_step`: at each token."""
 
     def report(self, row: Row) -> TokenReport:
         """What it makes of a row."""
+
+
+class Training(Protocol):
+    """An adapter in training. Meanwhile its model answers with it, as far as it has come."""
+
+    def step(self, exercises: Sequence[Exercise], rates: Rates) -> float:
+        """Learn from exercises; the mean loss of an answer's token."""
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter as far as it has come."""
+
+    def save_state(self, file: Path) -> None:
+        """Write what training goes on from."""
+
+    def resume(self, file: Path) -> None:
+        """Go on from what was written."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +153,7 @@ class ModelFamily:
     Attributes:
         name: as its authors write it.
         loader: "module:class" of its `Model`, which has a `from_checkpoint`.
+        trainer: "module:class" of its `Training`.
         model_types: the `model_type`s of its checkpoints' config.json.
         frames_per_grid: how many frames it merges into one step of time.
         nominal_second_per_grid: seconds between two grids of a video, as its stock processor assumes.
@@ -121,6 +164,7 @@ class ModelFamily:
 
     name: str
     loader: str
+    trainer: str
     model_types: tuple[str, ...]
     frames_per_grid: int
     nominal_second_per_grid: float
@@ -188,9 +232,26 @@ class ModelFamily:
         Raises:
             ModelError: it cannot be loaded, or not run as asked.
         """
-        module, _, attribute = self.loader.partition(":")
-        load = cast("Callable[..., Model]", getattr(import_module(module), attribute).from_checkpoint)
+        load = cast("Callable[..., Model]", _named(self.loader).from_checkpoint)
         return load(checkpoint, device=device, dtype=dtype, quantization=quantization)
+
+    def train(self, model: Model, labels: Sequence[str], seed: int, *, with_towers: bool = False) -> Training:
+        """A fresh adapter of a loaded checkpoint that has none, about to be trained.
+
+        Args:
+            model: of this family.
+            labels: those of the project.
+            seed: of the adapter's first weights.
+            with_towers: adapts what sees and hears, too, not only the language model.
+        """
+        train = cast("Callable[..., Training]", _named(self.trainer))
+        return train(model, labels, seed, with_towers=with_towers)
+
+
+def _named(name: str) -> Any:
+    """The attribute of a module that "module:attribute" names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _floor(pixels: float, side: int) -> int:

@@ -84,7 +84,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ask:
-    """A batch: all rows with sound, or all without."""
+    """A batch: all rows with sound, or all without; all with the same adapter."""
 
     rows: tuple[Row, ...]
 

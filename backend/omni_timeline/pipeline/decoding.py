@@ -78,7 +78,8 @@ class Decoding:
             self._backlog.release(needed)
             raise
         self._statistics.decoded(time.perf_counter() - began)
-        cost = RowCost(job.due, run.family.clip_tokens(clip) + WORDS_TOKENS, kind=clip.audio is not None)
+        kind = clip.audio is not None, run.options.adapter  # a model answers with one adapter at a time
+        cost = RowCost(job.due, run.family.clip_tokens(clip) + WORDS_TOKENS, kind)
         with self._backlog.change:
             self._backlog.decoded(ReadyRow(job, run, number, clip, needed, cost, time.monotonic()))
             self._backlog.change.notify_all()

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from omni_timeline.errors import RequestError
 from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track
+from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
 from omni_timeline.pipeline.calibration import Calibration
 
@@ -57,6 +58,7 @@ class PredictOptions:
         question: what is asked in place of the prompt; the answer is free text, and there are no segments.
         calibration: how the answers are read for one project; None reads them as they are. It may ask with other
             labels than `labels`, which are then those that come out.
+        adapter: what was trained on top of the checkpoint; None for the checkpoint alone.
 
     Raises:
         RequestError: a setting that cannot be.
@@ -78,6 +80,7 @@ class PredictOptions:
     stretch: tuple[float, float] | None = None
     question: str = ""
     calibration: Calibration | None = None
+    adapter: Adapter | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "max_new_tokens"):
@@ -114,8 +117,11 @@ class PredictOptions:
         return with_labels(self.closed_labels, dict(self.hints), self.prompt)
 
     def version(self, checkpoint_version: str) -> str:
-        """Names a checkpoint asked in this way by this code: the same version predicts the same."""
+        """Names a checkpoint, its adapter, and how they are asked and read: the same version predicts the same."""
         settings = {**asdict(self), "results": RESULTS_VERSION}
+        del settings["adapter"]  # it has a name of its own
         if self.calibration is None:
             del settings["calibration"]  # as before there were any
+        if self.adapter is not None:
+            checkpoint_version = f"{checkpoint_version}-{self.adapter.version}"
         return f"{checkpoint_version}-{hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]}"

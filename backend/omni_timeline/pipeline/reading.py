@@ -49,6 +49,7 @@ def row_for(clip: Clip, options: PredictOptions, clock: Clock) -> Row:
         second_per_grid=clock.second_per_grid(clip),
         grammar=grammar_for(clip, options, clock).text if options.constrained and not options.question else None,
         max_new_tokens=options.max_new_tokens,
+        adapter=options.adapter,
     )
 
 

@@ -12,12 +12,14 @@ from omni_timeline.pipeline.calibration import ANY, Calibration, label_key
 NOTHING = "nothing: it is left out"
 
 
-def learned_section(calibration: Calibration, parts: Sequence[Part]) -> str:
+def learned_section(calibration: Calibration, parts: Sequence[Part], training: str = "", adapter: str = "") -> str:
     """How the model is asked and read, and which parts proved themselves.
 
     Args:
         calibration: what was learned.
         parts: those that were tried; empty where nobody knows any more.
+        training: what came of training, in a sentence or two.
+        adapter: the version of the adapter that is used; "" for none.
     """
     tried = table(
         ["part", "measure", "without", "with", ""],
@@ -31,8 +33,11 @@ def learned_section(calibration: Calibration, parts: Sequence[Part]) -> str:
         "<p>Each part is learned from all tasks but one and tried on that one, each in its turn; it is kept only where "
         f"it clearly helps there. Agreement is F1 in which a match counts as much as it overlaps.</p>{tried}"
     )
+    trained = f"<p>{escape(training)}</p>" if training else ""
+    if adapter:
+        return f"<h2>What was learned</h2><p>An adapter of the model, {escape(adapter)}.</p>{trained}"
     words = f"{_asked(calibration)}{proof if parts else ''}"
-    return f"<h2>What was learned</h2>{words}{_names(calibration)}{_numbers(calibration)}"
+    return f"<h2>What was learned</h2>{words}{_names(calibration)}{_numbers(calibration)}{trained}"
 
 
 def _asked(calibration: Calibration) -> str:

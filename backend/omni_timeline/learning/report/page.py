@@ -52,7 +52,7 @@ def page(evaluation: Evaluation, version: LearnedVersion | None = None, parts: S
         _head(title, evaluation),
         _verdict(version) if version else "",
         _headlines(evaluation),
-        learned_section(version.calibration, parts) if version else "",
+        _learned(version, parts) if version else "",
         effort_section(evaluation.effort),
         quality_section(evaluation),
         confusion_section(evaluation),
@@ -93,6 +93,11 @@ def _verdict(version: LearnedVersion) -> str:
         f"<small>{escape(version.name)} · its predictions have the model version "
         f"<code>{escape(version.model_version)}</code></small></div>"
     )
+
+
+def _learned(version: LearnedVersion, parts: Sequence[Part]) -> str:
+    adapter = version.options.adapter
+    return learned_section(version.calibration, parts, version.training, adapter.version if adapter else "")
 
 
 def _headlines(evaluation: Evaluation) -> str:

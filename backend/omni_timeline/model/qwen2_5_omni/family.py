@@ -27,6 +27,7 @@ SYSTEM_PROMPT = (
 QWEN2_5_OMNI = ModelFamily(
     name="Qwen2.5-Omni",
     loader="omni_timeline.model.qwen2_5_omni.model:OmniModel",
+    trainer="omni_timeline.model.qwen2_5_omni.training:OmniTraining",
     model_types=("qwen2_5_omni", "qwen2_5_omni_thinker"),  # a full checkpoint's config.json, and a thinker's
     frames_per_grid=FRAMES_PER_GRID,
     nominal_second_per_grid=NOMINAL_SECOND_PER_GRID,

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from omni_timeline.answers.answer import NUMERALS, Answer
 from omni_timeline.errors import ModelError, first_line
+from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.checkpoint import DEMO, Checkpoint
 from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
 from omni_timeline.model.devices import batch_tokens, find_attention, find_device, find_dtype, one_memory_error
@@ -36,6 +37,9 @@ from omni_timeline.model.quantization import quantization_config
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, POSITIONS_PER_SECOND, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.towers import attend_by_length
+
+if TYPE_CHECKING:  # PEFT takes its time, and most models have no adapter
+    from omni_timeline.model.lora import Adapters
 
 DEMO_NOTE = "DEMO: it knows nothing but coloured shapes and tones, see docs/demo-world.md"
 
@@ -51,6 +55,7 @@ class OmniModel:
         model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
         inputs: builds the tensors that it reads.
         quantization: how its weights are quantised, if they are.
+        end_ids: the tokens that end an answer; the first is the one that answers are trained to end with.
     """
 
     family = QWEN2_5_OMNI
@@ -63,12 +68,12 @@ class OmniModel:
         self.inputs = RealTimeInputs(processor, model)
         tokenizer = processor.tokenizer
         vocabulary = tokenizer.get_vocab()
-        self._end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
-        self._pad_id = self._end_ids[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
+        self._pad_id = self.end_ids[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._numeral_ids = [_only_id(tokenizer, numeral) for numeral in NUMERALS]
         # Replaced, not changed: what a checkpoint says of sampling would otherwise fill the gaps in our own settings.
         model.generation_config = GenerationConfig(
-            do_sample=False, num_beams=1, eos_token_id=self._end_ids, pad_token_id=self._pad_id
+            do_sample=False, num_beams=1, eos_token_id=self.end_ids, pad_token_id=self._pad_id
         )
         self._lock = threading.Lock()
 
@@ -174,11 +179,11 @@ class OmniModel:
         """The answer to each row, most likely token by token; each is cut off at its own limit.
 
         Args:
-            rows: all with sound, or all without.
+            rows: all with sound, or all without; all with the same adapter.
             on_step: called at each token.
 
         Raises:
-            RequestError: a row's words hold control tokens of the model.
+            RequestError: a row's words hold control tokens of the model, or its adapter belongs to another checkpoint.
             ModelError: a row's grammar is too large to be followed.
             OutOfMemoryError: this is too much at once.
         """
@@ -191,6 +196,7 @@ class OmniModel:
             max_new_tokens=[row.max_new_tokens for row in rows],
             grammars=[row.grammar for row in rows],
             on_step=on_step,
+            adapter=_only_adapter(rows),
         )
 
     def report(self, row: Row) -> TokenReport:
@@ -205,6 +211,7 @@ class OmniModel:
         max_new_tokens: int | Sequence[int] = 512,
         grammars: Sequence[str | None] | None = None,
         on_step: Callable[[], None] | None = None,
+        adapter: Adapter | None = None,
     ) -> list[Answer]:
         """The model's answer to each row of `inputs`, most likely token by token.
 
@@ -214,9 +221,11 @@ class OmniModel:
             grammars: one for each row, in llguidance's syntax, which its answer follows; None to let the model write
                 what it will.
             on_step: called at each token.
+            adapter: what was trained on top of the checkpoint; None for the checkpoint alone.
 
         Raises:
-            ModelError: a grammar is too large to be followed.
+            RequestError: the adapter belongs to another checkpoint.
+            ModelError: a grammar is too large to be followed, or the adapter cannot be loaded.
             OutOfMemoryError: this is too much at once.
         """
         device = self.model.device
@@ -227,10 +236,12 @@ class OmniModel:
         if grammars is not None or len(set(limits)) > 1:
             constraint = self._constraint(grammars or [None] * rows, limits)
         recorder = LogProbRecorder(self._numeral_ids, constraint, on_step)
-        with self._lock, torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
-            sequences: Tensor = self.model.generate(
-                **on_device, max_new_tokens=max(limits), logits_processor=LogitsProcessorList([recorder])
-            )
+        with self._lock:
+            self._use(adapter)
+            with torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
+                sequences: Tensor = self.model.generate(
+                    **on_device, max_new_tokens=max(limits), logits_processor=LogitsProcessorList([recorder])
+                )
         chosen, numerals = recorder.of(sequences)
         return [
             self._answer(token_ids[:limit], row, row_numerals, whole)
@@ -248,7 +259,7 @@ class OmniModel:
         if len(grammars) != len(limits):
             raise ValueError(f"{len(limits)} clips need as many grammars, got {len(grammars)}")
         matchers = [None if grammar is None else self.grammars.matcher(grammar) for grammar in grammars]
-        return GrammarConstraint(matchers, self._end_ids, self._vocabulary_size, limits)
+        return GrammarConstraint(matchers, self.end_ids, self._vocabulary_size, limits)
 
     def _answer(
         self,
@@ -258,7 +269,7 @@ class OmniModel:
         whole: int | None,
     ) -> Answer:
         """`whole` is how many tokens of an answer that was cut off are of use; None for all."""
-        ends = [index for index, token_id in enumerate(token_ids) if token_id in self._end_ids]
+        ends = [index for index, token_id in enumerate(token_ids) if token_id in self.end_ids]
         length = ends[0] if ends else len(token_ids) if whole is None else whole
         # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
         lengths = [len(self._decode(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
@@ -280,7 +291,18 @@ class OmniModel:
     @cached_property
     def grammars(self) -> GrammarCompiler:
         """Made when it is needed, for it takes a second or two with a vocabulary of 152 thousand."""
-        return GrammarCompiler(self.processor.tokenizer, self._vocabulary_size, self._end_ids)
+        return GrammarCompiler(self.processor.tokenizer, self._vocabulary_size, self.end_ids)
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """Made when one is needed: a model without any is not touched."""
+        from omni_timeline.model.lora import Adapters
+
+        return Adapters(self.model, self.version)
+
+    def _use(self, adapter: Adapter | None) -> None:
+        if adapter is not None or "adapters" in self.__dict__:
+            self.adapters.use(adapter)
 
     @property
     def _vocabulary_size(self) -> int:
@@ -314,6 +336,11 @@ class OmniModel:
                 )
             )
         return reports
+
+
+def _only_adapter(rows: Sequence[Row]) -> Adapter | None:
+    [adapter] = {row.adapter for row in rows}
+    return adapter
 
 
 def _seconds(positions: Tensor) -> tuple[float, ...]:
