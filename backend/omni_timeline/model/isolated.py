@@ -43,6 +43,7 @@ WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
+ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
 DOWNLOAD_PAUSE = 60.0  # s before a download that broke off is tried again
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ class IsolatedModel:
         with self._change:
             if self._thread is not None or self._closed:
                 return
-        self._look_for_local_version()
+        if (found := _found_here(self.load)) is not None:
+            self._know(found)
         with self._change:
             self._thread = threading.Thread(target=self._keep_running, name="model", daemon=True)
         self._thread.start()
@@ -194,7 +196,7 @@ class IsolatedModel:
             while isinstance(message := self._next(peer), Alive):
                 pass
         except OSError as error:
-            raise self._lost(peer, self._why(error)) from error
+            raise self._lost(peer, _why(error, self._silence_seconds)) from error
         if isinstance(message, Answered):
             return message
         raise self._lost(peer, message.words if isinstance(message, Broken) else f"it said {message}")
@@ -220,11 +222,6 @@ class IsolatedModel:
         finally:
             self._waiting_since = None
 
-    def _why(self, error: OSError) -> str:
-        if isinstance(error, TimeoutError):
-            return f"it gave no sign of life for {self._silence_seconds:g} s"
-        return "it ended"
-
     def _lost(self, peer: socket.socket, why: str) -> ModelLostError:
         """End a process that is of no more use; the thread that keeps one running starts the next."""
         with self._change:
@@ -245,12 +242,10 @@ class IsolatedModel:
                 peer = self._start()
             except OSError as error:
                 failures += 1
-                log.error("The model's process brought no model: %s", self._why(error))
+                log.error("The model's process brought no model: %s", _why(error, self._silence_seconds))
                 self._end()
                 if failures == LOADING_ATTEMPTS:
-                    self._set(
-                        "failed", ModelError("The model's process ends while it loads; the server's log says more.")
-                    )
+                    self._set("failed", ModelError(ENDS_LOADING))
                     return
                 self._rest(PAUSE * 2**failures)
                 continue
@@ -274,15 +269,6 @@ class IsolatedModel:
     def _rest(self, seconds: float) -> None:
         with self._change:
             self._change.wait_for(lambda: self._closed, seconds)
-
-    def _look_for_local_version(self) -> None:
-        """What is on this machine can be named before a process is up."""
-        try:
-            if Checkpoint.is_local(self.load.name):
-                found = Checkpoint.find(self.load.name)
-                self._know(Found(found.quantized_version(self.load.quantization), found.family.name))
-        except (OmniTimelineError, OSError):
-            pass  # the process will say what is wrong
 
     def _start(self) -> socket.socket:
         """A process with a loaded model.
@@ -334,6 +320,21 @@ class IsolatedModel:
         with self._change:
             self._state, self._error = state, error
             self._change.notify_all()
+
+
+def _found_here(load: Load) -> Found | None:
+    """A checkpoint on this machine, which can be named before a process is up; None where that is not so."""
+    try:
+        if Checkpoint.is_local(load.name):
+            checkpoint = Checkpoint.find(load.name)
+            return Found(checkpoint.quantized_version(load.quantization), checkpoint.family.name)
+    except (OmniTimelineError, OSError):
+        pass  # the process will say what is wrong
+    return None
+
+
+def _why(error: OSError, silence_seconds: float) -> str:
+    return f"it gave no sign of life for {silence_seconds:g} s" if isinstance(error, TimeoutError) else "it ended"
 
 
 def _how(status: int | None) -> str:

@@ -33,6 +33,7 @@ from omni_timeline.service.history import History, TaskLine
 from omni_timeline.service.outbox import Outbox
 from omni_timeline.service.pending import Item, Pending
 from omni_timeline.service.prometheus import Metrics
+from omni_timeline.service.shares import Shares
 from omni_timeline.service.turns import Turns
 
 MAX_BEGUN = 128  # tasks whose videos are fetched, decoded or with the model; each has a thread, which mostly waits
@@ -110,15 +111,14 @@ class Jobs:
         self._metrics = metrics
         self._admitted = threading.Semaphore(max_waiting)
         self._has_room = has_room
-        self._max_begun = max_begun
         self._max_jobs = max_jobs
         # A job and the outbox change together, under this lock: if a task fails while it is asked for again, either
         # both requests share the failure, or the task is pending and predicted again.
         self._change = threading.Condition()
         self._jobs: dict[object, Job] = {}  # that are not over, by item
-        self._begun = Counter[str]()  # by project
+        self._shares = Shares(max_begun)
         self._turns = Turns[Job](
-            lambda job: job.state == "waiting", lambda job: self._has_share(job.project), self._next_pending
+            lambda job: job.state == "waiting", lambda job: self._shares.has(job.project), self._next_pending
         )
         self._stopping = False
 
@@ -136,8 +136,6 @@ class Jobs:
             for job in counted:
                 job.is_counted = False
             self._change.notify_all()
-
-    # --- requests ----------------------------------------------------------------------------------------------------
 
     def ask(self, requests: Sequence[TaskRequest | None], deadline: float) -> list[dict[str, Any] | None]:
         """One entry for each task, in order: its prediction, or None where there is none yet or never.
@@ -219,8 +217,6 @@ class Jobs:
         job.priority = min(job.priority, priority, key=lambda each: each.value)
         return job
 
-    # --- work --------------------------------------------------------------------------------------------------------
-
     def _begin(self) -> None:
         """Begin with one job after the other, until the server stops."""
         with self._change:
@@ -230,20 +226,15 @@ class Jobs:
                     self._change.wait(IDLE_SECONDS)
                     continue
                 job.state, job.began = "running", time.monotonic()
-                self._begun[job.project] += 1
+                self._shares.begin(job.project)
                 threading.Thread(target=self._do, args=(job,), name="work", daemon=True).start()
-
-    def _has_share(self, project: str) -> bool:
-        """Whether a project may begin with one more task: it leaves as much room as it takes."""
-        own = self._begun[project]
-        return 2 * own < self._max_begun - (self._begun.total() - own)
 
     def _next_pending(self) -> Job | None:
         """A job for a pending task that is not in memory: it was deferred, or pending before a restart."""
-        if self._begun.total() >= self._max_begun:
+        busy = self._shares.busy()
+        if self._delivery is None or busy is None:
             return None
-        busy = [project for project in self._begun if not self._has_share(project)]
-        pending = None if self._delivery is None else self._delivery.outbox.take(time.monotonic(), busy)
+        pending = self._delivery.outbox.take(time.monotonic(), busy)
         if pending is None or pending.item in self._jobs:
             return None
         job = Job(pending.item, str(pending.item.task), pending.project, partial(self._request_for, pending))
@@ -251,11 +242,7 @@ class Jobs:
         return job
 
     def _request_for(self, pending: Pending) -> TaskRequest:
-        if pending.attempts >= MAX_ATTEMPTS:
-            raise OmniTimelineError(
-                f"The server crashed {pending.attempts} times while the model worked on this task, so it is skipped. "
-                "The usual cause is too little memory: lower MAX_PIXELS or FRAMES."
-            )
+        _require_few_crashes(pending)
         return self._renew(pending)
 
     def _do(self, job: Job) -> None:
@@ -268,7 +255,7 @@ class Jobs:
         except BusyHostError as error:
             with self._change:
                 job.state = "waiting"
-                self._begun -= Counter([job.project])
+                self._shares.end(job.project)
                 self._turns.park(job, (error.host, job.project))
                 self._change.notify_all()
         except RetryableError as error:
@@ -291,7 +278,7 @@ class Jobs:
     def _end(self, job: Job, tell: Callable[[Outbox, Item], Any]) -> None:
         """End a job, and have the outbox record the outcome."""
         with self._change:
-            self._begun -= Counter([job.project])
+            self._shares.end(job.project)
             if self._stopping and job.entry is None:
                 return  # the model was stopped too, so this outcome says nothing about the task
             if self._delivery is not None and job.item is not None:
@@ -310,8 +297,6 @@ class Jobs:
             if not self._stopping:
                 job.is_counted = True
                 self._delivery.outbox.begin_attempt(job.item)
-
-    # --- looking at it -----------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
         """Numbers of tasks by state."""
@@ -340,6 +325,15 @@ class Jobs:
             jobs = [job for job in self._jobs.values() if job.state == "running"]
         now = time.monotonic()
         return [TaskLine(job.task, job.project, f"{job.stage}, {now - job.began:.0f} s", time.time()) for job in jobs]
+
+
+def _require_few_crashes(pending: Pending) -> None:
+    """Refuse a task at which the server crashed again and again."""
+    if pending.attempts >= MAX_ATTEMPTS:
+        raise OmniTimelineError(
+            f"The server crashed {pending.attempts} times while the model worked on this task, so it is skipped. "
+            "The usual cause is too little memory: lower MAX_PIXELS or FRAMES."
+        )
 
 
 def _first_that_fit(

@@ -34,8 +34,9 @@ from omni_timeline.model.devices import batch_tokens, find_attention, find_devic
 from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
-from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, POSITIONS_PER_SECOND, QWEN2_5_OMNI
+from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.reading import AnswerReader, token_reports
 from omni_timeline.model.qwen2_5_omni.towers import attend_by_length
 
 if TYPE_CHECKING:  # PEFT takes its time, and most models have no adapter
@@ -243,8 +244,9 @@ class OmniModel:
                     **on_device, max_new_tokens=max(limits), logits_processor=LogitsProcessorList([recorder])
                 )
         chosen, numerals = recorder.of(sequences)
+        read = AnswerReader(self.processor.tokenizer, self.end_ids)
         return [
-            self._answer(token_ids[:limit], row, row_numerals, whole)
+            read(token_ids[:limit], row, row_numerals, whole)
             for token_ids, row, row_numerals, whole, limit in zip(
                 sequences[:, prompt_length:].tolist(),
                 chosen.tolist(),
@@ -260,33 +262,6 @@ class OmniModel:
             raise ValueError(f"{len(limits)} clips need as many grammars, got {len(grammars)}")
         matchers = [None if grammar is None else self.grammars.matcher(grammar) for grammar in grammars]
         return GrammarConstraint(matchers, self.end_ids, self._vocabulary_size, limits)
-
-    def _answer(
-        self,
-        token_ids: list[int],
-        log_probabilities: list[float],
-        numerals: list[list[float]],
-        whole: int | None,
-    ) -> Answer:
-        """`whole` is how many tokens of an answer that was cut off are of use; None for all."""
-        ends = [index for index, token_id in enumerate(token_ids) if token_id in self.end_ids]
-        length = ends[0] if ends else len(token_ids) if whole is None else whole
-        # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
-        lengths = [len(self._decode(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
-        return Answer(
-            text=self._decode(token_ids[:length]),
-            token_ids=tuple(token_ids[:length]),
-            log_probabilities=tuple(log_probabilities[:length]),
-            complete=bool(ends),
-            offsets=tuple(lengths),
-            numerals=tuple(map(tuple, numerals[:length])),
-        )
-
-    def _decode(self, token_ids: list[int]) -> str:
-        text: str = self.processor.tokenizer.decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
@@ -309,42 +284,13 @@ class OmniModel:
         return int(self.model.config.get_text_config().vocab_size)
 
     def token_reports(self, inputs: Mapping[str, Any]) -> list[TokenReport]:
-        """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
-        config = self.model.config
-        sound = inputs.get("feature_attention_mask")
-        positions, _ = self.model.get_rope_index(
-            inputs["input_ids"],
-            video_grid_thw=inputs["video_grid_thw"],
-            attention_mask=inputs["attention_mask"],
-            use_audio_in_video=inputs["use_audio_in_video"],
-            audio_seqlens=None if sound is None else sound.sum(-1),
-            second_per_grids=inputs["video_second_per_grid"],
-        )
-        reports = []
-        for row, thw in enumerate(inputs["video_grid_thw"]):
-            token_ids, places = inputs["input_ids"][row], positions[0][row]
-            video, audio = token_ids == config.video_token_id, token_ids == config.audio_token_id
-            grids = places[video].reshape(int(thw[0]), -1)[:, 0]
-            reports.append(
-                TokenReport(
-                    second_per_grid=float(inputs["video_second_per_grid"][row]),
-                    grid_seconds=_seconds(grids - grids[0]),
-                    audio_seconds=_seconds(places[audio] - grids[0]),
-                    video_tokens=int(video.sum()),
-                    audio_tokens=int(audio.sum()),
-                    prompt_tokens=int(inputs["attention_mask"][row].sum()),
-                )
-            )
-        return reports
+        """What the model makes of the tensors: the times of each row's grids and sounds."""
+        return token_reports(self.model, inputs)
 
 
 def _only_adapter(rows: Sequence[Row]) -> Adapter | None:
     [adapter] = {row.adapter for row in rows}
     return adapter
-
-
-def _seconds(positions: Tensor) -> tuple[float, ...]:
-    return tuple(position / POSITIONS_PER_SECOND for position in positions.tolist())
 
 
 def _only_id(tokenizer: Any, character: str) -> int:
