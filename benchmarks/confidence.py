@@ -27,6 +27,8 @@ from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import event_f1, pool
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
+from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.segments import Segment, iou
 from omni_timeline.synthetic import LABELS, Scene, Shape, Tone, draw_scene, write_video
 
@@ -63,10 +65,11 @@ class Judged:
     """A segment's score by several rules, and whether it is right."""
 
     right: bool
-    score: float  # what `confidence.score_segments` says
-    mean: float  # the mean probability of a token of the line
-    product: float  # the probability of the line's times and label, each digit as written
-    label: float  # the probability of the label
+    score: float  # of the prediction; of one look, what `confidence.score_segments` says
+    looks: str  # whether several looks agree
+    mean: float = 0.0  # the mean probability of a token of the line
+    product: float = 0.0  # the probability of the line's times and label, each digit as written
+    label: float = 0.0  # the probability of the label
 
 
 def draw(rng: np.random.Generator, how: Difficulty, *, sound: bool) -> Scene:
@@ -100,12 +103,14 @@ def draw(rng: np.random.Generator, how: Difficulty, *, sound: bool) -> Scene:
     )
 
 
-def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]:
-    """The segments of `count` clips, and the F1 of all."""
-    inputs = RealTimeInputs(model.processor, model.model)
+def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], list[Judged], float]:
+    """The segments of `count` clips as one look has them and as the pipeline has them, and the F1 of these."""
+    inputs, pipeline = RealTimeInputs(model.processor, model.model), Pipeline(model)
     folder = OUTPUT / "confidence-clips"
     folder.mkdir(parents=True, exist_ok=True)
-    judged, scores = [], []
+    judged: list[Judged] = []
+    final: list[Judged] = []
+    scores = []
     for number in range(count):
         rng = np.random.default_rng((SEED, list(DIFFICULTIES).index(name), number))
         scene = draw(rng, DIFFICULTIES[name], sound=bool(number % 2))
@@ -116,7 +121,12 @@ def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]
         grammar = Grammar(LABELS, clip.duration)
         [output] = model.generate(inputs.build([clip]), grammars=[grammar.text])
         parsed = grammar.read(output.text)
-        scores.append(event_f1(scene.events, parsed.segments))
+        options = PredictOptions(labels=LABELS, frames=FRAMES[number % len(FRAMES)])
+        found = pipeline.predict(path, options).segments
+        scores.append(event_f1(scene.events, found))
+        for segment in found:
+            right = any(is_right(segment, event) for event in scene.events)
+            final.append(Judged(right, segment.score or 0.0, segment.looks))
         for segment, (begin, end) in zip(score_segments(parsed, output), parsed.spans, strict=True):
             line = [
                 (output.text[at : at + 1], log_probability, at - begin)
@@ -130,12 +140,13 @@ def judge(model: OmniModel, name: str, count: int) -> tuple[list[Judged], float]
                 Judged(
                     right=any(is_right(segment, event) for event in scene.events),
                     score=segment.score or 0.0,
+                    looks="",
                     mean=math.exp(np.mean([p for _, p, _ in line])),
                     product=math.exp(sum(digits + label)),
                     label=math.exp(sum(label)),
                 )
             )
-    return judged, pool(scores).f1
+    return judged, final, pool(scores).f1
 
 
 def is_right(segment: Segment, event: Segment) -> bool:
@@ -194,20 +205,29 @@ def main() -> None:
     model = OmniModel.load("demo")
     results, rows = {}, []
     rules: dict[str, Callable[[Judged], float]] = {
-        "**score**": lambda one: one.score,
+        "one look": lambda one: one.score,
         "mean of the line": lambda one: one.mean,
         "times and label, every digit": lambda one: one.product,
         "label alone": lambda one: one.label,
     }
     for name in DIFFICULTIES:
-        judged, f1 = judge(model, name, count)
-        results[name] = judged
-        share = np.mean([one.right for one in judged])
+        one_look, final, f1 = judge(model, name, count)
+        results[name] = final
         rows.append([
-            f"{name}, {count} clips", len(judged), f"{f1:.2f}", f"{share:.0%}",
-            *(f"{auroc(judged, rule):.3f}" for rule in rules.values()), f"{calibration_error(judged):.2f}",
+            f"{name}, {count} clips", len(final), f"{f1:.2f}", f"{np.mean([one.right for one in final]):.0%}",
+            f"{auroc(final, rules['one look']):.3f}", f"{calibration_error(final):.3f}",
+            *(f"{auroc(one_look, rule):.3f}" for rule in rules.values()), f"{calibration_error(one_look):.3f}",
         ])  # fmt: skip
-    print(table(["", "segments", "F1", "right", *(f"AUROC: {name}" for name in rules), "calibration error"], rows))
+    header = ["", "segments", "F1", "right", "AUROC: **score**", "calibration error"]
+    header += [*(f"AUROC: {name}" for name in rules), "calibration error of one look"]
+    print(table(header, rows))
+    print()
+    groups = [
+        [how or "one look", *(f"{np.mean(right):.0%} of {len(right)}" if right else "-" for right in column)]
+        for how in ("", "agree", "differ")
+        for column in [[[one.right for one in final if one.looks == how] for final in results.values()]]
+    ]
+    print(table(["looks", *(f"right, {name}" for name in results)], groups))
     print()
     bins = [
         [f"{tenth / BINS:.1f} to {(tenth + 1) / BINS:.1f}"]

@@ -6,14 +6,14 @@ Their seeds are none of the training's. They are drawn once and kept in benchmar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from omni_timeline.segments import Segment
-from omni_timeline.synthetic import draw_scene, draw_scenes, write_video
+from omni_timeline.synthetic import Scene, draw_scene, draw_scenes, write_video
 
 OUTPUT = Path(__file__).parent / "output"
 HELD_OUT = 1_000_000  # the first seed; training draws from sequences that no single number seeds
@@ -56,18 +56,35 @@ def clips(
 
 
 def long_video(
-    duration: float, *, sound: bool, seed: int, scene_seconds: tuple[float, float] = (40.0, 60.0), height: int = 120,
-    width: int = 160, fps: int = 10,
+    duration: float, *, sound: bool, seed: int,
+    parts: Sequence[tuple[tuple[float, float], float]] = (((40.0, 60.0), 1.0),),
+    height: int = 120, width: int = 160, fps: int = 10,
 ) -> Sample:  # fmt: skip
-    """A video of many scenes one after the other, each with as many events as a clip of the demo world has."""
-    shortest, longest = scene_seconds
-    path = OUTPUT / "demo-clips" / f"long-{seed}-{duration:g}-{shortest:g}-{longest:g}-{height}-{sound:d}.mp4"
+    """A video of many scenes one after the other, each with as many events as a clip of the demo world has.
+
+    `parts` are the shortest and the longest scene in seconds, and for what part of the video.
+    """
+    name = "-".join(f"{part:g}x{shortest:g}-{longest:g}" for (shortest, longest), part in parts)
+    path = OUTPUT / "demo-clips" / f"long-{seed}-{duration:g}-{name}-{height}-{sound:d}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = draw_scenes(np.random.default_rng(seed), duration, sound=sound, scene_seconds=scene_seconds)
+    rng, whole, begin = np.random.default_rng(seed), None, 0.0
+    for scene_seconds, part in parts:
+        scene = draw_scenes(rng, part * duration, sound=sound, scene_seconds=scene_seconds)
+        whole = scene if whole is None else _one_after_the_other(whole, scene, begin)
+        begin += part * duration
+    assert whole is not None
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
         write_video(whole, unfinished, fps=fps, height=height, width=width).replace(path)
     return Sample(path, duration, sound, whole.events)
+
+
+def _one_after_the_other(first: Scene, second: Scene, begin: float) -> Scene:
+    """A scene whose second part begins at `begin` seconds."""
+    shapes = [replace(each, start=each.start + begin, end=each.end + begin) for each in second.shapes]
+    tones = [replace(each, start=each.start + begin, end=each.end + begin) for each in second.tones]
+    duration = begin + second.duration
+    return replace(first, duration=duration, shapes=(*first.shapes, *shapes), tones=(*first.tones, *tones))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import total_ordering
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @total_ordering
 @dataclass(frozen=True)
 class Segment:
-    """What happens from `start` to `end`, in seconds of the whole video. Ordered by time, then label, text and score.
+    """What happens from `start` to `end`, in seconds of the whole video. Ordered by time, then by the rest.
 
     Attributes:
         start: seconds, at least 0.
@@ -22,6 +22,7 @@ class Segment:
         label: what happens, in a word or a few; not blank.
         text: what there is to say beyond the label, or "".
         score: how sure the model is, 0 to 1; None where nobody said.
+        looks: "agree" or "differ" where several looks at the video saw this stretch; "" where one did, or none.
 
     Raises:
         ValueError: one of these does not hold.
@@ -32,6 +33,7 @@ class Segment:
     label: str
     text: str = ""
     score: float | None = None
+    looks: Literal["", "agree", "differ"] = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.end) and 0 <= self.start < self.end):
@@ -45,8 +47,9 @@ class Segment:
         return self._sort_key < other._sort_key
 
     @property
-    def _sort_key(self) -> tuple[float, float, str, str, float]:
-        return self.start, self.end, self.label, self.text, -1.0 if self.score is None else self.score
+    def _sort_key(self) -> tuple[float, float, str, str, float, str]:
+        score = -1.0 if self.score is None else self.score
+        return self.start, self.end, self.label, self.text, score, self.looks
 
     @property
     def duration(self) -> float:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from omni_timeline.answers.confidence import score_segments
+from omni_timeline.answers.answer import Answer
+from omni_timeline.answers.confidence import score_edges, score_segments
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.segments import Segment
@@ -20,14 +21,12 @@ NUMERALS = "0123456789."
 Doubt = dict[str, float]  # what else the model thought of in a token's place, with its probability
 
 
-def scores(*written: tuple[str, Doubt] | str, grammar: Grammar | None = None) -> list[float | None]:
-    """The scores of an answer of these tokens; each is certain but for its doubt."""
-    from omni_timeline.answers.answer import Answer
-
+def answer_of(*written: tuple[str, Doubt] | str) -> Answer:
+    """An answer of these tokens; each is certain but for its doubt."""
     tokens = [token if isinstance(token, tuple) else (token, {}) for token in written]
     text = "".join(token for token, _ in tokens)
     own = [1 - sum(doubt.values()) for _, doubt in tokens]
-    output = Answer(
+    return Answer(
         text=text,
         token_ids=tuple(range(len(tokens))),
         log_probabilities=tuple(map(math.log, own)),
@@ -41,13 +40,26 @@ def scores(*written: tuple[str, Doubt] | str, grammar: Grammar | None = None) ->
             for (token, doubt), probability in zip(tokens, own, strict=True)
         ),
     )
-    parsed = grammar.read(text) if grammar else parse_segments(text, 48.0)
-    return [segment.score for segment in score_segments(parsed, output)]
+
+
+def scores(*written: tuple[str, Doubt] | str, grammar: Grammar | None = None) -> list[float | None]:
+    """The scores of the segments of such an answer."""
+    answer = answer_of(*written)
+    parsed = grammar.read(answer.text) if grammar else parse_segments(answer.text, 48.0)
+    return [segment.score for segment in score_segments(parsed, answer)]
 
 
 def line(*start: tuple[str, Doubt] | str) -> list[tuple[str, Doubt] | str]:
     """From … to 22.3, red square; 10 s long if it starts at 12.3."""
     return ["From", " ", *start, " to", " ", "2", "2", ".", "3", ",", " red", " square", "."]
+
+
+def test_an_edge_is_as_sure_as_all_its_digits():
+    answer = answer_of(*line("1", ("2", {"3": 0.5}), ".", ("3", {"4": 0.2})))
+    [(start, end)] = score_edges(parse_segments(answer.text, 48.0), answer)
+    assert (start, end) == (pytest.approx(0.4), pytest.approx(1.0))
+    clock = answer_of("0:12", " to ", "0:15", ", ", "red", " square")
+    assert score_edges(parse_segments(clock.text, 48.0), clock) == ((0.0, 0.0),)
 
 
 def test_what_is_certain_has_the_score_1():

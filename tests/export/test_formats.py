@@ -56,14 +56,18 @@ def annotations(document: Elan.Eaf) -> dict[str, list[tuple[int, int, str]]]:
     return {tier: sorted(document.get_annotation_data_for_tier(tier)) for tier in document.get_tier_names()}
 
 
-TWO = (Segment(1.2345, 2.0, "red square", "top left", 0.75), Segment(3600.5, 3661.25, "tone"))
+TWO = (
+    Segment(1.2345, 2.0, "red square", "top left", 0.75),
+    Segment(3600.5, 3661.25, "tone", looks="differ"),
+)
 
 
 FAILED = Failure(Path("clips/gone.mp4"), MediaError("clips/gone.mp4: no such file"))
 ONE_OBJECT = (
     '{"video": "clips/one.mp4", "duration": 3700.0, "model_version": "demo-1a2b3c4d-9f8e7d", "segments": '
-    '[{"start": 1.234, "end": 2.0, "label": "red square", "text": "top left", "score": 0.75}, '
-    '{"start": 3600.5, "end": 3661.25, "label": "tone", "text": "", "score": null}], "warnings": []}'
+    '[{"start": 1.234, "end": 2.0, "label": "red square", "text": "top left", "score": 0.75, "looks": ""}, '
+    '{"start": 3600.5, "end": 3661.25, "label": "tone", "text": "", "score": null, "looks": "differ"}], '
+    '"windows": 1, "in_shorter": {}, "warnings": []}'
 )
 FAILED_OBJECT = '{"video": "clips/gone.mp4", "error": "clips/gone.mp4: no such file"}'
 
@@ -84,15 +88,15 @@ def test_every_format_says_what_it_is():
         ("json", f"[\n{ONE_OBJECT},\n{FAILED_OBJECT}\n]\n"),
         (
             "csv",
-            "video,start,end,label,text,score\n"
-            "clips/one.mp4,1.234,2.0,red square,top left,0.75\nclips/one.mp4,3600.5,3661.25,tone,,\n",
+            "video,start,end,label,text,score,looks\n"
+            "clips/one.mp4,1.234,2.0,red square,top left,0.75,\nclips/one.mp4,3600.5,3661.25,tone,,,differ\n",
         ),
         (
             "table",
             "clips/one.mp4  1:01:40.00 s  demo-1a2b3c4d-9f8e7d\n"
-            "       start         end  score  label       text\n"
-            "        1.23        2.00   0.75  red square  top left\n"
-            "  1:00:00.50  1:01:01.25         tone\n\n",
+            "       start         end  score  looks   label       text\n"
+            "        1.23        2.00   0.75          red square  top left\n"
+            "  1:00:00.50  1:01:01.25         differ  tone\n\n",
         ),
         (
             "vtt",
@@ -110,7 +114,7 @@ def test_an_output_of_one_video_and_a_failed_one_is_exactly_this(name: str, text
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("table", ""), ("json", "[]\n"), ("jsonl", ""), ("csv", "video,start,end,label,text,score\n"), ("vtt", "")],
+    [("table", ""), ("json", "[]\n"), ("jsonl", ""), ("csv", "video,start,end,label,text,score,looks\n"), ("vtt", "")],
 )
 def test_an_output_of_no_video_is_exactly_this(name: str, text: str):
     assert written(name) == text
@@ -181,7 +185,8 @@ def test_csv_has_a_header_and_a_line_for_each_segment():
          "score": "0.75"},
         {"video": "clips/one.mp4", "start": "5.0", "end": "6.0", "label": 'a "b", c', "text": "two lines",
          "score": "0.3217"},
-        {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": ""},
+        {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": "",
+             "looks": "differ"},
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,22 @@ def test_the_table_lists_segments_and_warnings():
         "  start   end  score  label",
         "   1.00  2.50   0.88  red square",
         "  warning: the sound ends early",
+    ]
+
+
+def test_the_table_says_where_looks_differ_and_how_many_windows_were_looked_at_in_shorter_ones():
+    found = replace(
+        prediction(
+            Segment(1.0, 2.5, "red square", score=0.4, looks="differ"), Segment(3.0, 4.0, "low tone", score=0.9)
+        ),
+        windows=15,
+        in_shorter={"unsure": 1, "crowded": 2},
+    )
+    assert prediction_table(found).splitlines()[1:] == [
+        "  start   end  score  looks   label",
+        "   1.00  2.50   0.40  differ  red square",
+        "   3.00  4.00   0.90          low tone",
+        "  3 of 15 windows were looked at in shorter ones: 2 crowded, 1 unsure",
     ]
 
 

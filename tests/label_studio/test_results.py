@@ -42,6 +42,19 @@ def test_a_segment_without_text_or_score_gives_a_region_without_them():
     assert not {"score", "meta"} & set(region)
 
 
+def test_a_segment_on_which_looks_differ_says_so_in_its_regions_meta():
+    segments = [Segment(0, 1, "Action", looks="differ"), Segment(1, 2, "Action", "jumps", looks="differ"),
+                Segment(2, 3, "Action", looks="agree")]  # fmt: skip
+    for xml, metas in (
+        (XML, [{"looks": "differ"}, {"looks": "differ"}, None, None]),
+        (config_xml(text_area=False), [{"looks": "differ"}, {"looks": "differ", "text": ["jumps"]}, None]),
+    ):
+        config = LabelConfig.from_xml(xml)
+        found = config.prediction(segments, duration=10.0, task_data={}, model_version="demo-1")  # it is checked
+        assert [region.get("meta") for region in found["result"]] == metas
+        assert complaints(xml, found["result"]) == []
+
+
 def test_without_a_text_area_the_text_goes_into_the_regions_meta():
     xml = config_xml(text_area=False)
     result = LabelConfig.from_xml(xml).to_result(

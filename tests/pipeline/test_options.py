@@ -17,6 +17,8 @@ from omni_timeline.segments import Segment
 CHANGES: list[dict[str, Any]] = [
     {"frames": 24},
     {"window_seconds": 25.0},
+    {"window_seconds": 48.0},
+    {"max_looks": 2.0},
     {"window_seconds": None},
     {"labels": ("speech", "music")},
     {"labels": ("music", "speech")},
@@ -51,6 +53,7 @@ def test_every_setting_that_changes_the_prediction_changes_the_version():
         {"max_new_tokens": 0},
         {"window_seconds": 1.0},
         {"window_seconds": float("nan")},
+        {"max_looks": 0.5},
         {"score_threshold": 1.5},
     ],
 )

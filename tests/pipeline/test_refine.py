@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_timeline.pipeline.refine import BORDER, LOOK_SECONDS, REACH, Look, refine_edges, refinement_windows
+from omni_timeline.pipeline.reading import Reading
+from omni_timeline.pipeline.refine import (
+    BORDER,
+    LOOK_SECONDS,
+    REACH,
+    ROOM,
+    SURE_DIGITS,
+    Look,
+    doubted_edges,
+    refine_edges,
+    refinement_windows,
+)
 from omni_timeline.pipeline.windows import Window
 from omni_timeline.segments import Segment
 
@@ -16,26 +29,38 @@ def around(edge: float) -> Look:
     return Look(Window(edge - LOOK_SECONDS / 2, edge + LOOK_SECONDS / 2), (edge,))
 
 
+def reading(*segments: Segment, edges: dict[float, float]) -> Reading:
+    return Reading(segments, "", (), Counter(), edges=edges)
+
+
 def test_there_is_a_look_at_each_edge_with_room_on_both_sides():
-    [first, second] = refinement_windows([EVENT], 100.0, 48.0)
-    assert first == around(20.0)
-    assert second == around(40.0)
+    assert refinement_windows([40.0, 20.0], 100.0) == [around(20.0), around(40.0)]
 
 
 def test_edges_that_are_near_share_a_look():
-    [look] = refinement_windows([Segment(20.0, 22.0, "a"), Segment(21.0, 23.5, "b")], 100.0, 48.0)
+    [look] = refinement_windows([20.0, 22.0, 21.0, 23.5], 100.0)
     assert look.edges == (20.0, 21.0, 22.0, 23.5)
-    assert look.window.start < 20.0 - 1
-    assert look.window.end > 23.5 + 1
+    assert look.window.start <= 20.0 - ROOM
+    assert look.window.end >= 23.5 + ROOM
 
 
 def test_where_the_video_begins_or_ends_there_is_nothing_to_look_for():
-    assert refinement_windows([Segment(0.0, 100.0, "a")], 100.0, 48.0) == []
+    assert refinement_windows([0.0, 100.0], 100.0) == []
 
 
-def test_short_windows_have_been_seen_closely_enough():
-    assert refinement_windows([Segment(3.0, 5.0, "a")], 9.0, 48.0) == []
-    assert refinement_windows([EVENT], 100.0, 10.0) == []
+def test_a_short_video_has_been_seen_closely_enough():
+    assert refinement_windows([3.0, 5.0], 9.0) == []
+
+
+def test_edges_are_worth_a_look_where_the_model_doubted_its_digits_and_did_not_see_them_closely():
+    long, short = Window(0.0, 48.0), Window(40.0, 52.0)
+    sure = Segment(10.0, 12.0, "b")
+    readings = {
+        long: reading(EVENT, sure, edges={20.0: 0.5, 40.0: 0.6, 10.0: SURE_DIGITS, 12.0: 0.99}),
+        short: reading(Segment(45.0, 47.0, "c"), edges={45.0: 0.2, 47.0: 0.2}),
+    }
+    found = [each for reading in readings.values() for each in reading.segments]
+    assert doubted_edges(found, readings) == {20.0, 40.0}
 
 
 def test_an_edge_moves_to_the_nearest_of_its_label():
@@ -58,12 +83,10 @@ def test_a_segment_never_ends_before_it_starts():
     assert refine_edges([short], [(look, [Segment(21.5, 22.5, "a"), Segment(18.0, 18.6, "a")])])[0].duration > 0
 
 
-@given(st.lists(st.tuples(st.floats(0, 95), st.floats(0.1, 30)), max_size=12), st.floats(100, 4000))
-def test_every_look_lies_in_the_video_and_holds_its_edges(spans: list[tuple[float, float]], duration: float):
-    segments = [Segment(start, min(start + length, duration), "a") for start, length in spans]
-    found = refinement_windows(segments, duration, 48.0)
+@given(st.lists(st.floats(0, 100), max_size=24), st.floats(100, 4000))
+def test_every_look_lies_in_the_video_and_holds_its_edges(edges: list[float], duration: float):
+    found = refinement_windows(edges, duration)
     for look in found:
         assert 0 <= look.window.start < look.window.end <= duration
         assert all(look.window.start + BORDER <= edge <= look.window.end - BORDER + 1e-9 for edge in look.edges)
-    edges = {edge for segment in segments for edge in (segment.start, segment.end)}
     assert {edge for look in found for edge in look.edges} == {e for e in edges if BORDER < e < duration - BORDER}

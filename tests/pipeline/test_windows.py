@@ -69,6 +69,18 @@ def test_events_that_touch_stay_two():
     assert len(merge_windows(reports)) == 2
 
 
+def test_what_a_border_cuts_off_beside_an_event_is_a_remnant_of_it():
+    """Two windows put the same edge a little apart."""
+    assert spans(merge_windows(seen(LEFT, (30.0, 39.9)) + seen(RIGHT, (40.0, 40.3)))) == [(30.0, 39.9)]
+    assert spans(merge_windows(seen(LEFT, (47.8, 48.0)) + seen(RIGHT, (48.1, 60.0)))) == [(48.1, 60.0)]
+
+
+def test_what_only_begins_at_a_border_is_an_event_where_there_is_no_other_near():
+    assert spans(merge_windows(seen(LEFT, (30.0, 36.0)) + seen(RIGHT, (40.0, 42.0)))) == [(30.0, 36.0), (40.0, 42.0)]
+    reports = seen(LEFT, (38.0, 39.9), (40.0, 42.0)) + seen(RIGHT, (40.0, 42.0))
+    assert spans(merge_windows(reports)) == [(38.0, 39.9), (40.0, 42.0)]
+
+
 def test_reports_of_one_window_are_never_joined():
     reports = seen(LEFT, (1.0, 5.0), (2.0, 6.0))
     assert spans(merge_windows(reports)) == [(1.0, 5.0), (2.0, 6.0)]

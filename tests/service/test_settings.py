@@ -40,6 +40,7 @@ MEANT: dict[str, tuple[str, Any]] = {
     "DTYPE": ("bfloat16", "bfloat16"),
     "FRAMES": ("24", 24),
     "WINDOW_SECONDS": ("30", 30.0),
+    "MAX_LOOKS": ("2.5", 2.5),
     "REFINE": ("yes", True),
     "CONSTRAINED": ("off", False),
     "SCORE_THRESHOLD": ("0.25", 0.25),
@@ -100,9 +101,9 @@ def test_every_number_is_bounded(row: Row):
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("whole", None), ("Whole", None), ("12.5", 12.5), ("", Settings().window_seconds)]
+    ("written", "seconds"), [("whole", None), ("Whole", None), ("12.5", 12.5), ("Auto", "auto"), ("", "auto")]
 )
-def test_a_window_is_a_number_of_seconds_or_the_whole_video(written: str, seconds: float | None):
+def test_a_window_is_auto_or_a_number_of_seconds_or_the_whole_video(written: str, seconds: float | str | None):
     assert Settings.from_env({"WINDOW_SECONDS": written}).window_seconds == seconds
 
 
@@ -141,6 +142,7 @@ def test_label_studios_own_name_for_the_document_root_is_understood(tmp_path: Pa
         ("WINDOW_SECONDS", "1"),
         ("WINDOW_SECONDS", "inf"),
         ("WINDOW_SECONDS", "all"),
+        ("MAX_LOOKS", "0.5"),
         ("SCORE_THRESHOLD", "1.1"),
         ("SCORE_THRESHOLD", "nan"),
         ("REFINE", "maybe"),

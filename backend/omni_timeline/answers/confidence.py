@@ -42,9 +42,22 @@ def score_segments(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
     )
 
 
+def score_edges(parsed: Parsed, answer: Answer) -> tuple[tuple[float, float], ...]:
+    """For each segment, in their order, the probability of its start as it is written, and of its end.
+
+    0 where the line does not begin with its times in plain numbers.
+    """
+    scores = []
+    for segment, span in zip(parsed.segments, parsed.spans, strict=True):
+        numbers = _plain_numbers(segment, span, answer)
+        start, end = (0.0, 0.0) if numbers is None else (_as_written(each, answer) for each in numbers)
+        scores.append((start, end))
+    return tuple(scores)
+
+
 def _score(segment: Segment, span: tuple[int, int], answer: Answer) -> float:
-    numbers = list(_NUMBER.finditer(answer.text, *span))[:2]
-    if len(numbers) < 2 or float(numbers[0][0]) != segment.start or float(numbers[1][0]) < segment.end:
+    numbers = _plain_numbers(segment, span, answer)
+    if numbers is None:
         return min(1.0, math.exp(sum(answer.log_probabilities[token] for token in _tokens(answer, *span))))
     start, end = numbers
     tolerance = max(NEAREST, NEAR * segment.duration)
@@ -53,6 +66,16 @@ def _score(segment: Segment, span: tuple[int, int], answer: Answer) -> float:
     log_label = sum(answer.log_probabilities[token] for token in label)
     times = math.sqrt(_near(start, tolerance, answer) * _near(end, tolerance, answer))
     return min(1.0, times * math.exp(log_label))
+
+
+def _plain_numbers(
+    segment: Segment, span: tuple[int, int], answer: Answer
+) -> tuple[re.Match[str], re.Match[str]] | None:
+    """The numbers of start and end that a line begins with; None where it is written in another way."""
+    numbers = list(_NUMBER.finditer(answer.text, *span))[:2]
+    if len(numbers) < 2 or float(numbers[0][0]) != segment.start or float(numbers[1][0]) < segment.end:
+        return None
+    return numbers[0], numbers[1]
 
 
 def _tokens(answer: Answer, begin: int, end: int) -> range:
@@ -79,6 +102,11 @@ def _near(number: re.Match[str], tolerance: float, answer: Answer) -> float:
         )
         near = own * near + others
     return near
+
+
+def _as_written(number: re.Match[str], answer: Answer) -> float:
+    """The probability of exactly this number."""
+    return math.exp(sum(answer.log_probabilities[token] for token in _tokens(answer, number.start(), number.end())))
 
 
 def _distance(written: str, place: int, numeral: str) -> float:

@@ -11,7 +11,7 @@ from omni_timeline.errors import RequestError
 from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, read_audio_track
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.wire import QUANTIZATIONS
-from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap
+from omni_timeline.pipeline.options import DEFAULT_FRAMES, DEFAULT_WINDOW_SECONDS, PredictOptions, Remap, WindowSeconds
 
 if TYPE_CHECKING:
     from omni_timeline.pipeline.pipeline import Pipeline
@@ -61,9 +61,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames of each window (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
-        "--window-seconds", type=_window, default=DEFAULT_WINDOW_SECONDS, metavar="N|whole",
-        help="longer videos are seen in overlapping windows of at most this length (default: %(default)g; 25 is the "
-        "rate the model was trained at), or whole, however long they are",
+        "--window-seconds", type=_window, default=DEFAULT_WINDOW_SECONDS, metavar="auto|N|whole",
+        help="longer videos are seen in overlapping windows of at most this length; auto (the default): 48 s, and less "
+        "where the model is unsure; whole: all at once, however long they are",
     )  # fmt: skip
     group.add_argument(
         "--refine", action="store_true", help="look a second time, closely, at where events start and end"
@@ -167,13 +167,15 @@ def _audio_track(text: str) -> AudioTrack:
         raise argparse.ArgumentTypeError(f"must be {AUDIO_TRACK_WORDS}; got {text!r}") from error
 
 
-def _window(text: str) -> float | None:
+def _window(text: str) -> WindowSeconds:
     if text == "whole":
         return None
+    if text == "auto":
+        return "auto"
     try:
         return float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds or whole, got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"must be auto, a number of seconds or whole, got {text!r}") from error
 
 
 def _fraction(text: str) -> float:

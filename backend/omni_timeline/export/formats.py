@@ -167,7 +167,7 @@ class CsvWriter(Writer):
     encoding = "utf-8-sig"  # Excel takes a file without the mark for one in the machine's old code page
 
     def begin(self) -> str:
-        return _csv([("video", "start", "end", "label", "text", "score")])
+        return _csv([("video", "start", "end", "label", "text", "score", "looks")])
 
     def add(self, prediction: Prediction) -> str:
         return _csv(
@@ -178,6 +178,7 @@ class CsvWriter(Writer):
                 _cell(_one_line(segment.label)),
                 _cell(_one_line(segment.text)),
                 _rounded_score(segment),
+                segment.looks,
             )
             for segment in prediction.segments
         )
@@ -298,9 +299,12 @@ def _as_object(prediction: Prediction) -> dict[str, Any]:
                 "label": segment.label,
                 "text": segment.text,
                 "score": _rounded_score(segment),
+                "looks": segment.looks,
             }
             for segment in prediction.segments
         ],
+        "windows": prediction.windows,
+        "in_shorter": dict(prediction.in_shorter),
         "warnings": list(prediction.warnings),
     }
 

@@ -57,6 +57,7 @@ def page(
             "frameRate": frame_rates.get(prediction.path, DEFAULT_FRAME_RATE),
             "modelVersion": prediction.model_version,
             "answer": prediction.text,
+            "lookedAgain": prediction.looked_again,
             "warnings": list(prediction.warnings),
             "segments": [_fields(segment) for segment in sorted(prediction.segments)],
             "truth": _true(truths.get(prediction.path)),
@@ -110,4 +111,5 @@ def _fields(segment: Segment) -> dict[str, Any]:
         "label": segment.label,
         "text": segment.text,
         "score": segment.score,
+        "looks": segment.looks,
     }

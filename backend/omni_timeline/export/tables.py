@@ -31,10 +31,10 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
     """The segments of a video as lines of text, beside the true ones if these are known, and the warnings below."""
     lines = [f"{printable(str(prediction.path))}  {clock(prediction.duration)} s  {prediction.model_version}"]
     if truth is None:
-        header = ["start", "end", "score", "label", "text"]
-        rows = [[clock(s.start), clock(s.end), _score(s), s.label, s.text] for s in prediction.segments]
-        columns = 5 if any(s.text for s in prediction.segments) else 4
-        rows = [row[:columns] for row in (header, *rows)]
+        rows = [["start", "end", "score", "looks", "label", "text"]]
+        rows += [[clock(s.start), clock(s.end), _score(s), s.looks, s.label, s.text] for s in prediction.segments]
+        shown = [any(cells) or title not in ("looks", "text") for title, *cells in zip(*rows, strict=True)]
+        rows = [[cell for cell, is_shown in zip(row, shown, strict=True) if is_shown] for row in rows]
     else:
         header = ["start", "end", "predicted", "start", "end", "true"]
         pairs = _side_by_side(prediction.segments, truth)
@@ -42,6 +42,7 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
     lines += _aligned(rows) if len(rows) > 1 else ["  no events"]
     if truth is not None:
         lines.append(f"  {_agreement(prediction.segments, truth)}")
+    lines += [f"  {prediction.looked_again}"] if prediction.looked_again else []
     lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
     return "\n".join(lines) + "\n"
 

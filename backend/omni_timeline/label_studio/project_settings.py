@@ -21,13 +21,14 @@ class ProjectSettings:
     Attributes:
         prompt: `model_prompt`, the instruction for the model.
         frames: `model_frames`, how many frames of a video or window the model sees.
-        window_seconds: `model_window_seconds`, how long a stretch the model sees at once; "whole" for all of it.
+        window_seconds: `model_window_seconds`, how long a stretch the model sees at once; "whole" for all of it,
+            "auto" for less where the model is unsure.
         score_threshold: `model_score_threshold`; segments with a lower score are left out.
     """
 
     prompt: str | None = None
     frames: int | None = None
-    window_seconds: float | Literal["whole"] | None = None
+    window_seconds: float | Literal["auto", "whole"] | None = None
     score_threshold: float | None = None
 
     @classmethod
@@ -76,14 +77,16 @@ def _frames(written: str) -> int | None:
     return int(frames)
 
 
-def _window_seconds(written: str) -> float | Literal["whole"] | None:
+def _window_seconds(written: str) -> float | Literal["auto", "whole"] | None:
     if not written:
         return None
     if written.lower() == "whole":
         return "whole"
+    if written.lower() == "auto":
+        return "auto"
     seconds = number(written)
     if not MIN_WINDOW_SECONDS <= seconds <= MAX_WHOLE_NUMBER:
-        raise _invalid("model_window_seconds", written, f'seconds, at least {MIN_WINDOW_SECONDS:g}, or "whole"')
+        raise _invalid("model_window_seconds", written, f'seconds, at least {MIN_WINDOW_SECONDS:g}, "auto" or "whole"')
     return seconds
 
 

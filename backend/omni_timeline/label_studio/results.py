@@ -30,6 +30,7 @@ class Region:
         label: one of the control's labels.
         text: what there is to say beyond the label, or "".
         score: 0 to 1; None where nobody said.
+        is_disputed: looks at the video differ about it; its `meta` says so.
 
     Raises:
         ValueError: one of these does not hold.
@@ -41,6 +42,7 @@ class Region:
     label: str
     text: str = ""
     score: float | None = None
+    is_disputed: bool = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.id, str) and self.id):
@@ -55,10 +57,12 @@ class Region:
         """Its results: the labels', then the text's, if it has a text and a place of its own for it."""
         kind = self.control.kind
         labels = self._result(self.control.name, kind, {kind: [self.label]})
-        if not self.text:
+        meta: dict[str, Any] = {"looks": "differ"} if self.is_disputed else {}
+        if self.text and self.control.text_area is None:
+            meta["text"] = [self.text]
+        labels = {**labels, "meta": meta} if meta else labels
+        if not self.text or self.control.text_area is None:
             return [labels]
-        if self.control.text_area is None:
-            return [{**labels, "meta": {"text": [self.text]}}]
         return [labels, self._result(self.control.text_area, "textarea", {"text": [self.text]})]
 
     def _result(self, from_name: str, kind: str, content: dict[str, list[str]]) -> dict[str, Any]:
@@ -96,7 +100,8 @@ def regions(
         control = owners[segment.label]
         span = control.span(segment, duration, task_data)
         region_id = _unused_id(f"{json.dumps(span.value())} {segment.label}: {segment.text}", taken)
-        found.append(Region(region_id, control, span, segment.label, segment.text, segment.score))
+        is_disputed = segment.looks == "differ"
+        found.append(Region(region_id, control, span, segment.label, segment.text, segment.score, is_disputed))
     return found
 
 
@@ -200,9 +205,11 @@ def _read_region(
     if item["type"] != control.kind:
         raise ValueError(f"the type must be {control.kind}")
     label = _only_text(value.get(control.kind))
-    text = _only_text(member(item["meta"], "text")) if "meta" in item else ""
+    meta = item.get("meta", {})
+    text = _only_text(member(meta, "text")) if "text" in meta else ""
     span = control.read_span(value, duration, task_data)
-    region = Region(item["id"], control, span, label, text, item.get("score"))
+    is_disputed = member(meta, "looks") is not None
+    region = Region(item["id"], control, span, label, text, item.get("score"), is_disputed)
     if item not in region.results:
         raise ValueError("it has more or less than a region's result has")
     return region

@@ -129,7 +129,8 @@ class TaskPredictor:
             task_data=request.data,
             model_version=request.version,
         )
-        warnings = tuple(dict.fromkeys(warning for found, _, _ in looks for warning in found.warnings))
+        remarks = [remark for found, _, _ in looks for remark in (*found.warnings, found.looked_again) if remark]
+        warnings = tuple(dict.fromkeys(remarks))
         for warning in warnings:
             log.info("Task %s: %s", request.task, warning)
         made = [found for found, kept, _ in looks if not kept]

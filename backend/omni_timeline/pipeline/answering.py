@@ -99,7 +99,7 @@ class Answering:
         with self._backlog.change:  # several models may bring answers about one video
             job.versions.add(self._model.version or "")
             run.put(row.number, row.clip, answer)
-            is_done = run.segments is not None
+            is_done = run.found is not None
             self._backlog.change.notify_all()
         if not is_done:
             return

@@ -6,55 +6,70 @@ read in this one. Knows no model and no files: whoever drives `look_at` decodes,
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
+from omni_timeline.pipeline.adaptive import Looks, Round, look_adaptively
+from omni_timeline.pipeline.agreement import one_for_each_event, with_agreement, with_sure_ones
 from omni_timeline.pipeline.options import MIN_WINDOW_SECONDS, PredictOptions
 from omni_timeline.pipeline.reading import Reading
-from omni_timeline.pipeline.refine import refine_edges, refinement_windows
+from omni_timeline.pipeline.refine import LOOK_FRAMES, doubted_edges, refine_edges, refinement_windows
 from omni_timeline.pipeline.windows import Window, WindowedSegment, merge_windows, split_windows
 from omni_timeline.segments import Segment
 
 
 @dataclass(frozen=True)
-class Round:
-    """Windows to look at before anything else can be decided.
+class Found:
+    """What all looks at a video add up to.
 
     Attributes:
-        stage: what they are for, in a word.
-        windows: in order of time; none where there is nothing to look at.
+        segments: sorted.
+        readings: of the windows that the segments come from, in order of time.
+        windows: how many windows a first pass has.
+        in_shorter: how many of these were looked at in shorter ones, by the strongest reason.
     """
 
-    stage: str
-    windows: tuple[Window, ...]
+    segments: tuple[Segment, ...]
+    readings: tuple[Reading, ...]
+    windows: int
+    in_shorter: Mapping[str, int]
 
 
-def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequence[Reading], tuple[Segment, ...]]:
-    """The rounds of a video of `duration` seconds; takes a reading for each window, returns the segments, sorted."""
+def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequence[Reading], Found]:
+    """The rounds of a video of `duration` seconds; takes a reading for each window, returns what they add up to."""
     if options.stretch is not None:
         start, end = options.stretch
-        [reading] = yield Round(
-            "looking", (Window(max(0.0, min(start, duration - MIN_WINDOW_SECONDS)), min(end, duration)),)
-        )
-        return _calibrated(reading.segments, duration, options)
-    windows = tuple(split_windows(duration, options.window_seconds))
-    readings = yield Round("windows", windows)
+        stretch = Window(max(0.0, min(start, duration - MIN_WINDOW_SECONDS)), min(end, duration))
+        [reading] = yield Round("looking", (stretch,))
+        return Found(_calibrated(reading.segments, duration, options), (reading,), 1, {})
+    free_words = not options.closed_labels
+    windows = split_windows(duration, options.longest_window)
+    looks = Looks()
+    if options.window_seconds == "auto":
+        yield from look_adaptively(looks, windows, options.max_looks, free_words=free_words)
+    else:
+        yield from looks.ask(windows)
+    leaves = sorted(looks.leaves)
     segments = merge_windows(
-        (
-            WindowedSegment(window, segment)
-            for window, reading in zip(windows, readings, strict=True)
-            for segment in reading.segments
-        ),
-        free_words=not options.closed_labels,
+        (WindowedSegment(window, segment) for window in leaves for segment in looks.readings[window].segments),
+        free_words=free_words,
     )
+    segments = with_sure_ones(one_for_each_event(segments, free_words), looks.readings, free_words)
+    segments = with_agreement(segments, looks.readings, free_words)
     if options.refine:
-        planned = refinement_windows(segments, duration, options.window_seconds)
-        closer = yield Round("refining", tuple(look.window for look in planned))
+        leaves_read = {window: looks.readings[window] for window in leaves}
+        planned = refinement_windows(doubted_edges(segments, leaves_read), duration)
+        closer = yield Round("refining", tuple(look.window for look in planned), LOOK_FRAMES)
         segments = refine_edges(
             segments, [(look, reading.segments) for look, reading in zip(planned, closer, strict=True)]
         )
     segments = _calibrated(segments, duration, options)
-    return tuple(segment for segment in segments if segment.score is None or segment.score >= options.score_threshold)
+    return Found(
+        tuple(segment for segment in segments if segment.score is None or segment.score >= options.score_threshold),
+        tuple(looks.readings[window] for window in leaves),
+        len(windows),
+        looks.reasons,
+    )
 
 
 def _calibrated(segments: Sequence[Segment], duration: float, options: PredictOptions) -> tuple[Segment, ...]:

@@ -18,13 +18,16 @@ from omni_timeline.model.prompts import DEFAULT_PROMPT, Prompt, with_labels
 from omni_timeline.pipeline.calibration import Calibration
 
 Remap = Literal["real", "nominal", "rescale"]
+WindowSeconds = float | Literal["auto"] | None
 
 # Raised whenever the same answers of a model give other segments: by another grammar, reading, score or merging. It is
 # a part of every model version, so that predictions made by older code are not taken for those of this one.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 
 DEFAULT_FRAMES = 50
-DEFAULT_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
+DEFAULT_WINDOW_SECONDS: WindowSeconds = "auto"
+AUTO_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
+DEFAULT_MAX_LOOKS = 5.0  # windows for each one of a first pass at 48 s
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
 MIN_WINDOW_SECONDS = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 QUESTION = "{}\nAnswer in one short sentence about what can be seen and heard in this clip."
@@ -37,8 +40,9 @@ class PredictOptions:
 
     Attributes:
         frames: how many frames the model sees of each window, spread evenly over its time.
-        window_seconds: longer videos are covered by overlapping windows of at most this; None looks at the whole video
-            at once, however long it is.
+        window_seconds: longer videos are covered by overlapping windows of at most this. "auto": of 48 s, and of
+            shorter ones where the model is unsure. None looks at the whole video at once, however long it is.
+        max_looks: with "auto", at most this many windows for each one that a first pass at 48 s has.
         labels: the only labels there are; empty for free words. One generic label ("event") means free words too.
         hints: what labels mean, for those whose name does not say it: pairs of label and words.
         descriptions: whether the model may say more than the label.
@@ -65,7 +69,8 @@ class PredictOptions:
     """
 
     frames: int = DEFAULT_FRAMES
-    window_seconds: float | None = DEFAULT_WINDOW_SECONDS
+    window_seconds: WindowSeconds = DEFAULT_WINDOW_SECONDS
+    max_looks: float = DEFAULT_MAX_LOOKS
     labels: tuple[str, ...] = ()
     hints: tuple[tuple[str, str], ...] = ()
     descriptions: bool = True
@@ -86,11 +91,14 @@ class PredictOptions:
         for name in ("frames", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.window_seconds is not None and not MIN_WINDOW_SECONDS <= self.window_seconds < math.inf:
+        longest = self.longest_window
+        if longest is not None and not MIN_WINDOW_SECONDS <= longest < math.inf:
             raise RequestError(
-                f"window_seconds must be at least {MIN_WINDOW_SECONDS:g}, or none to look at the whole video at once; "
-                f"got {self.window_seconds:g}."
+                f"window_seconds must be auto, or at least {MIN_WINDOW_SECONDS:g}, or none to look at the whole video "
+                f"at once; got {longest:g}."
             )
+        if not 1 <= self.max_looks < math.inf:
+            raise RequestError(f"max_looks must be at least 1, got {self.max_looks:g}.")
         if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] < math.inf:
             raise RequestError(f"stretch must have 0 <= start < end, got {self.stretch}.")
         if not is_audio_track(self.audio_track):
@@ -99,6 +107,11 @@ class PredictOptions:
             raise RequestError(f"score_threshold must be from 0 to 1, got {self.score_threshold}.")
         if self.remap not in get_args(Remap):
             raise RequestError(f"remap must be one of {', '.join(get_args(Remap))}, got {self.remap!r}.")
+
+    @property
+    def longest_window(self) -> float | None:
+        """The most seconds that the model sees at once; None for all of a video."""
+        return AUTO_WINDOW_SECONDS if self.window_seconds == "auto" else self.window_seconds
 
     @property
     def closed_labels(self) -> tuple[str, ...]:

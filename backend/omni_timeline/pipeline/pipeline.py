@@ -105,7 +105,7 @@ class Pipeline:
     def _predict(self, run: VideoRun) -> Prediction:
         with self.decoder.open(run.path) as video:
             run.begin(video.info)
-            while run.segments is None:
+            while run.found is None:
                 turns = [turn for _ in range(BATCH) if (turn := run.next_window()) is not None]
                 clips = [run.load(video, window) for _, window in turns]
                 with run.stage("generate"):

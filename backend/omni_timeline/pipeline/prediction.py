@@ -25,6 +25,8 @@ class Prediction:
         text: the model's answers, word for word, one window after the other.
         warnings: one sentence for each thing in the file or in the answer that is not as it should be.
         lines: what became of lines that were not as they should be, by reason.
+        windows: how many windows a first pass over the video has.
+        in_shorter: how many of these were looked at in shorter ones, by the strongest reason.
         seconds: how long each stage took.
         is_degraded: it was made with less than was asked for, since memory ran out: it is delivered, and not kept.
     """
@@ -36,8 +38,20 @@ class Prediction:
     text: str
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
+    windows: int = 1
+    in_shorter: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     is_degraded: bool = False
+
+    @property
+    def looked_again(self) -> str:
+        """How many windows were looked at in shorter ones, and why, in a sentence; "" where none was."""
+        if not self.in_shorter:
+            return ""
+        count = sum(self.in_shorter.values())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(self.in_shorter.items()))
+        windows = f"{self.windows} window{'s' * (self.windows > 1)}"
+        return f"{count} of {windows} {'was' if count == 1 else 'were'} looked at in shorter ones: {reasons}"
 
     def to_json(self) -> str:
         """All of it, but where the video was."""

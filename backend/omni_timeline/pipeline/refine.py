@@ -1,20 +1,24 @@
 """A closer look at where events begin and end.
 
-The real-time remap gives the model a clock as fine as its frames are dense: 50 frames of 48 s are a second apart, 50 of
-8 s a sixth. So short windows are laid around the edges that were found, the model is asked again, and an edge moves to
-where the close look puts the same event's. Nothing appears and nothing goes away. Knows no model and no files; times
-are seconds of the whole video.
+The real-time remap gives the model a clock as fine as its frames are dense: 50 frames of 48 s are a second apart, 32 of
+8 s a quarter. So short windows are laid around the edges whose digits the model was not sure of, the model is asked
+again, and an edge moves to where the close look puts the same event's. Nothing appears and nothing goes away. Knows no
+model and no files; times are seconds of the whole video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from omni_timeline.pipeline.reading import Reading
 from omni_timeline.pipeline.windows import Window
 from omni_timeline.segments import Segment
 
 LOOK_SECONDS = 8.0  # s of a window around an edge
+LOOK_FRAMES = 32  # of it, at most: a quarter of a second from one to the next
+ROOM = 1.5  # s around an edge that its look sees, at least
+SURE_DIGITS = 0.9  # probability of the written number from which on there is nothing to look for
 REACH = 2.0  # s that an edge may move, at most; farther, it is another event's
 BORDER = 0.25  # s at a look's own borders, where an edge is only where the window begins or ends
 WORTH_IT = 2.0  # a look must be this many times shorter than the window before
@@ -28,19 +32,28 @@ class Look:
     edges: tuple[float, ...]
 
 
-def refinement_windows(segments: Sequence[Segment], duration: float, window_seconds: float | None) -> list[Look]:
-    """The windows to look at again: one for each edge, or for several that fit into its middle half.
+def doubted_edges(segments: Iterable[Segment], readings: Mapping[Window, Reading]) -> set[float]:
+    """The edges whose digits the model was not sure of, as far as they come from windows that are long enough."""
+    settled = {
+        edge
+        for window, reading in readings.items()
+        for edge, score in reading.edges.items()
+        if score >= SURE_DIGITS or window.duration < WORTH_IT * LOOK_SECONDS
+    }
+    return {edge for segment in segments for edge in (segment.start, segment.end)} - settled
 
-    None for an edge where the video itself begins or ends, and none at all where windows are short already.
+
+def refinement_windows(edges: Iterable[float], duration: float) -> list[Look]:
+    """The windows to look at again: one for each edge, or for several that fit into it with room around them.
+
+    None for an edge where the video itself begins or ends, and none in a video that is hardly longer than a look.
     """
-    seen = duration if window_seconds is None else min(window_seconds, duration)
-    if seen < WORTH_IT * LOOK_SECONDS:
+    if duration < WORTH_IT * LOOK_SECONDS:
         return []
-    inner = sorted({edge for segment in segments for edge in (segment.start, segment.end)})
-    inner = [edge for edge in inner if BORDER < edge < duration - BORDER]
+    inner = sorted(edge for edge in set(edges) if BORDER < edge < duration - BORDER)
     found: list[Look] = []
     while inner:
-        together = [edge for edge in inner if edge <= inner[0] + LOOK_SECONDS / 2]
+        together = [edge for edge in inner if edge <= inner[0] + LOOK_SECONDS - 2 * ROOM]
         inner = inner[len(together) :]
         start = min(max((together[0] + together[-1]) / 2 - LOOK_SECONDS / 2, 0.0), duration - LOOK_SECONDS)
         found.append(Look(Window(start, start + LOOK_SECONDS), tuple(together)))

@@ -18,13 +18,13 @@ from omni_timeline.errors import RequestError
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.media.isolated import Video
 from omni_timeline.model.family import ModelFacts, ModelFamily, Row
+from omni_timeline.pipeline.adaptive import Round
 from omni_timeline.pipeline.clock import Clock
-from omni_timeline.pipeline.looks import Round, look_at
+from omni_timeline.pipeline.looks import Found, look_at
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction, Progress
 from omni_timeline.pipeline.reading import Reading, read_answer, row_for
 from omni_timeline.pipeline.windows import Window
-from omni_timeline.segments import Segment
 from omni_timeline.timebase import SAMPLE_RATE
 
 BYTES_PER_SAMPLE = 4  # float32
@@ -41,7 +41,7 @@ class VideoRun:
         facts: what the loaded model says of itself.
         on_progress: called now and then with how far it is.
         seconds: how long each stage took so far.
-        segments: of the whole video, once all has been looked at; None until then.
+        found: what all looks add up to, once all has been looked at; None until then.
     """
 
     path: Path
@@ -50,13 +50,13 @@ class VideoRun:
     facts: ModelFacts
     on_progress: OnProgress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    segments: tuple[Segment, ...] | None = None
+    found: Found | None = None
     _info: VideoInfo | None = None
-    _looking: Generator[Round, Sequence[Reading], tuple[Segment, ...]] | None = None
+    _looking: Generator[Round, Sequence[Reading], Found] | None = None
     _round: Round | None = None
     _handed_out: int = 0
-    _found: dict[int, Reading] = field(default_factory=dict)
-    _first_looks: list[Reading] = field(default_factory=list)
+    _readings: dict[int, Reading] = field(default_factory=dict)
+    _done: Counter[str] = field(default_factory=Counter)  # windows of earlier rounds, by stage
 
     @property
     def clock(self) -> Clock:
@@ -84,7 +84,7 @@ class VideoRun:
     def clip_bytes(self, window: Window) -> int:
         """How much memory the clip of a window takes, at most."""
         height, width = self._frame_size()
-        pictures = self.family.whole_grids(self.options.frames) * 3 * height * width
+        pictures = self._frames * 3 * height * width
         has_audio = self._info is not None and self._info.has_audio
         return pictures + has_audio * BYTES_PER_SAMPLE * round(SAMPLE_RATE * window.duration)
 
@@ -100,7 +100,7 @@ class VideoRun:
             clip = video.clip(
                 start=window.start,
                 end=window.end if window.end < info.duration else None,
-                frames=self.family.whole_grids(self.options.frames),
+                frames=self._frames,
                 size=self._frame_size(),
                 audio_track=self.options.audio_track,
             )
@@ -118,25 +118,27 @@ class VideoRun:
     def put(self, number: int, clip: Clip, answer: Answer) -> None:
         """Take the answer about a window; after the last one of a round the next round begins, or the run is done."""
         with self.stage("read"):
-            self._found[number] = read_answer(answer, clip, self.options, self.clock)
+            self._readings[number] = read_answer(answer, clip, self.options, self.clock)
         assert self._round is not None
-        self._report(self._round.stage, len(self._found), len(self._round.windows))
-        if len(self._found) == len(self._round.windows):
+        self._report(self._round)
+        if len(self._readings) == len(self._round.windows):
             self._end_round()
 
     def prediction(self, version: str) -> Prediction:
         """What was found in the video, by a checkpoint of this version."""
         assert self._info is not None
-        assert self.segments is not None
-        readings = self._first_looks
+        assert self.found is not None
+        readings = self.found.readings
         return Prediction(
             path=self.path,
             duration=self._info.duration,
-            segments=self.segments,
+            segments=self.found.segments,
             model_version=self.options.version(version),
             text="\n".join(reading.text for reading in readings),
             warnings=tuple(dict.fromkeys(warning for reading in readings for warning in reading.warnings)),
             lines=dict(sum((reading.lines for reading in readings), Counter())),
+            windows=self.found.windows,
+            in_shorter=dict(self.found.in_shorter),
             seconds=dict(self.seconds),
         )
 
@@ -154,20 +156,25 @@ class VideoRun:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def _go_on(self, wanted: Round) -> None:
-        self._round, self._handed_out, self._found = wanted, 0, {}
+        self._round, self._handed_out, self._readings = wanted, 0, {}
         if not wanted.windows:
             self._end_round()
 
     def _end_round(self) -> None:
         assert self._round is not None
         assert self._looking is not None
-        readings = [self._found[number] for number in range(len(self._round.windows))]
-        if not self._first_looks:
-            self._first_looks = readings
+        self._done[self._round.stage] += len(self._round.windows)
+        readings = [self._readings[number] for number in range(len(self._round.windows))]
         try:
             self._go_on(self._looking.send(readings))
         except StopIteration as end:
-            self._round, self.segments = None, end.value
+            self._round, self.found = None, end.value
+
+    @property
+    def _frames(self) -> int:
+        """How many frames the model sees of each window of this round."""
+        most = self._round.max_frames if self._round is not None else None
+        return self.family.whole_grids(min(self.options.frames, most or self.options.frames))
 
     def _frame_size(self) -> tuple[int, int]:
         assert self._info is not None
@@ -175,9 +182,11 @@ class VideoRun:
         smallest = min(self.facts.min_pixels, largest)
         return self.family.frame_size(self._info.height, self._info.width, smallest, largest)
 
-    def _report(self, stage: str, done: int, total: int) -> None:
+    def _report(self, current: Round) -> None:
         if self.on_progress is not None:
-            self.on_progress(Progress(stage, done, total))
+            before = self._done[current.stage]
+            progress = Progress(current.stage, before + len(self._readings), before + len(current.windows))
+            self.on_progress(progress)
 
 
 def with_smaller_frames(run: VideoRun) -> VideoRun:

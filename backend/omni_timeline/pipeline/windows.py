@@ -16,6 +16,8 @@ from omni_timeline.segments import Segment, common, overlap
 
 OVERLAP = 1 / 6  # of a window: with 48 s, 8 s are seen twice
 SAME_EVENT = 0.5  # of the shorter report, within what both windows saw, must be shared
+BORDER = 0.25  # s at a window's border: an event that is only reported within it may have been cut there
+REACH = 1.5  # s between an event and a remnant of it at the border of the next window, at most
 SAME_WORDS = 0.5  # of all words of two free labels must be shared
 
 
@@ -68,8 +70,10 @@ def merge_windows(reports: Iterable[WindowedSegment], *, free_words: bool = Fals
     Two reports are of one event when they come from windows that follow each other and overlap, their labels agree, and
     within what both windows saw they share at least half of the shorter one. Each report has at most one partner in the
     next window, those that share most first. The event's edges are those of the window that saw the edge further from
-    its own border, its score the better one. So reports from one window are never joined, the order of the reports does
-    not matter, merging again changes nothing, and every instant of the result was reported by some window.
+    its own border, its score the better one. A report without such a partner that its window's border cut, and that the
+    other window saw all of, is a remnant of an event of its label that is there within `REACH`, and is left out. So
+    reports from one window are never joined, the order of the reports does not matter, merging again changes nothing,
+    and every instant of the result was reported by some window.
 
     Args:
         reports: in any order.
@@ -96,9 +100,13 @@ def _partners(tracks: list[_Track], found: list[Segment], window: Window, free_w
         if track.window == window:
             continue
         for index, segment in enumerate(found):
-            share, seconds = _shared(track.segment, segment, Window(window.start, track.window.end))
-            if share >= SAME_EVENT and same_label(track.segment.label, segment.label, free_words):
+            share, seconds = shared(track.segment, segment, Window(window.start, track.window.end))
+            if not same_label(track.segment.label, segment.label, free_words):
+                continue
+            if share >= SAME_EVENT:
                 shares.append((-seconds, number, index))
+            elif _remnant(track, segment, window) is not None:
+                shares.append((abs(track.segment.end - segment.start), number, index))
     partners: dict[int, int] = {}
     for _, number, index in sorted(shares):
         if index not in partners and number not in partners.values():
@@ -106,7 +114,7 @@ def _partners(tracks: list[_Track], found: list[Segment], window: Window, free_w
     return partners
 
 
-def _shared(one: Segment, other: Segment, both: Window) -> tuple[float, float]:
+def shared(one: Segment, other: Segment, both: Window) -> tuple[float, float]:
     """How much of the shorter of two segments they share within what `both` windows saw; and the seconds of it."""
     seen = [Window(*piece) for segment in (one, other) if (piece := common(segment, both))]
     if len(seen) < 2:
@@ -115,9 +123,23 @@ def _shared(one: Segment, other: Segment, both: Window) -> tuple[float, float]:
     return shared / min(window.duration for window in seen), shared
 
 
+def _remnant(track: _Track, segment: Segment, window: Window) -> Segment | None:
+    """Which of two reports is only the rest of the other, cut by the border of its own window; None for neither."""
+    earlier = track.segment
+    if abs(earlier.end - segment.start) > REACH:
+        return None
+    if segment.start <= window.start + BORDER and segment.end <= track.window.end - BORDER:
+        return segment
+    if earlier.end >= track.window.end - BORDER and earlier.start >= window.start + BORDER:
+        return earlier
+    return None
+
+
 def _joined(track: _Track, segment: Segment, window: Window) -> Segment:
     """One event from what was known of it and what the next window says."""
     earlier = track.segment
+    if (remnant := _remnant(track, segment, window)) is not None:
+        return earlier if remnant is segment else segment
     middle = (window.start + track.window.end) / 2  # before it, the earlier window sees more of what is around
     start = earlier.start if (earlier.start + segment.start) / 2 < middle else segment.start
     end = earlier.end if (earlier.end + segment.end) / 2 < middle else segment.end

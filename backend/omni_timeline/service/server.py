@@ -76,6 +76,7 @@ def options_of(settings: Settings) -> PredictOptions:
     return PredictOptions(
         frames=settings.frames,
         window_seconds=settings.window_seconds,
+        max_looks=settings.max_looks,
         prompt=Prompt.from_file(settings.prompt_file) if settings.prompt_file else Prompt(),
         constrained=settings.constrained,
         refine=settings.refine,

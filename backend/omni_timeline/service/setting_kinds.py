@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Generic, Literal, TypeVar, overload
 from urllib.parse import urlsplit
 
 from omni_timeline.media.audio_track import AUDIO_TRACK_WORDS, AudioTrack, is_audio_track, read_audio_track
@@ -96,6 +96,16 @@ def number(low: float, high: float, *, none: str) -> Kind[float | None]: ...
 def number(low: float, high: float, *, none: str | None = None) -> Kind[float] | Kind[float | None]:
     """A number within bounds; the word `none` stands for None."""
     return _number("a number", float, low, high, none)
+
+
+def number_or_auto(low: float, high: float, *, none: str) -> Kind[float | Literal["auto"] | None]:
+    """A number within bounds, "auto", or the word `none`, which stands for None."""
+    plain = number(low, high, none=none)
+    return Kind(
+        plain.words.replace(", or ", ", auto or "),
+        lambda written: "auto" if written.lower() == "auto" else plain.parse(written),
+        lambda value: value == "auto" or plain.allows(value),
+    )
 
 
 def byte_count(low: int, high: int) -> Kind[int]:

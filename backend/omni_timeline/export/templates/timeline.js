@@ -38,10 +38,13 @@
   const visibleSegments = () => videos[shown].segments.filter(visible);
   const words = (segment) => (segment.text ? `${segment.label}: ${segment.text}` : segment.label);
   const times = (segment) => `${clock(segment.start)} to ${clock(segment.end)}`;
+  const judged = (segment) => [
+    segment.score === null ? "" : segment.score.toFixed(2), segment.looks === "differ" ? "looks differ" : "",
+  ].filter(Boolean).join(" · ");
   const inscription = ({ score, text, ...segment }) =>
     [score === null ? "" : score.toFixed(2), text].filter(Boolean).join("  ") || times(segment);
   const title = (segment) => `${times(segment)}  ${words(segment)}`
-    + (segment.score === null ? "" : `  (score ${segment.score.toFixed(2)})`);
+    + (segment.score === null ? "" : `  (score ${judged(segment)})`);
 
   // ---- time ---------------------------------------------------------------------------------------------------------
 
@@ -119,7 +122,8 @@
       });
     }
     $("name").textContent = video.name;
-    $("facts").textContent = `${clock(video.duration)} s · ${video.modelVersion}`;
+    $("facts").textContent =
+      [`${clock(video.duration)} s`, video.modelVersion, video.lookedAgain].filter(Boolean).join(" · ");
     document.title = video.name;
     $("warnings").replaceChildren(...video.warnings.map((warning) => create("li", "", warning)));
     $("answer").querySelector("pre").textContent = video.answer;
@@ -149,7 +153,7 @@
       entry.type = "button";
       entry.append(create("time", "", `${clock(segment.start)} – ${clock(segment.end)}`));
       entry.append(create("span", "label", segment.label));
-      entry.append(create("span", "score", segment.score === null ? "" : segment.score.toFixed(2)));
+      entry.append(create("span", "score", judged(segment)));
       if (segment.text) entry.append(create("span", "text", segment.text));
       entry.addEventListener("click", () => go(segment));
       bars.set(segment, { entry });
