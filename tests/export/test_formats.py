@@ -182,9 +182,9 @@ def test_csv_has_a_header_and_a_line_for_each_segment():
     text = written("csv", predicted(*TWO, Segment(5.0, 6.0, 'a "b", c', "two\nlines", 0.32173835)))
     assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
         {"video": "clips/one.mp4", "start": "1.234", "end": "2.0", "label": "red square", "text": "top left",
-         "score": "0.75"},
+         "score": "0.75", "looks": ""},
         {"video": "clips/one.mp4", "start": "5.0", "end": "6.0", "label": 'a "b", c', "text": "two lines",
-         "score": "0.3217"},
+         "score": "0.3217", "looks": ""},
         {"video": "clips/one.mp4", "start": "3600.5", "end": "3661.25", "label": "tone", "text": "", "score": "",
              "looks": "differ"},
     ]  # fmt: skip
