@@ -47,7 +47,7 @@ def test_two_looks_that_agree_are_worth_more_than_one():
     [agreed] = with_agreement([EVENT], looks(whole=[EVENT], left=[Segment(5.1, 10.0, "a", score=0.9)]))
     [disputed] = with_agreement([EVENT], looks(whole=[EVENT], left=[]))
     assert (alone.looks, agreed.looks, disputed.looks) == ("", "agree", "differ")
-    assert agreed.score == 0.9
+    assert agreed.score == pytest.approx(0.9**2)
     assert disputed.score < alone.score < agreed.score  # type: ignore[operator]
 
 

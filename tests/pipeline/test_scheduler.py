@@ -70,7 +70,8 @@ def test_options_may_differ_within_a_batch(scheduler: Scheduler, demo_model: Omn
         assert spans(future.result()) == spans(Pipeline(demo_model).predict(videos[number], options))
 
 
-def test_a_closer_look_is_a_round_of_its_own(scheduler: Scheduler, demo_model: OmniModel, videos: list[Path]):
+def test_a_closer_look_is_a_round_of_its_own(scheduler: Scheduler, demo_model: OmniModel, videos, monkeypatch):
+    monkeypatch.setattr("omni_timeline.pipeline.refine.SURE_DIGITS", 1.1)  # every edge is worth a look
     options = PredictOptions(labels=LABELS, window_seconds=40.0, refine=True)
     steps: list[Progress] = []
     found = scheduler.predict(videos[3], options, steps.append)

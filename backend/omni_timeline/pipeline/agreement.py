@@ -68,8 +68,8 @@ def with_agreement(
 ) -> tuple[Segment, ...]:
     """The segments, each with the score that it deserves by all looks that saw at least half of it.
 
-    Where most of several looks report it, the best of their scores. Else the square of that, since a single look is
-    surer than it has reason to be, times the root of the share of looks that report it.
+    It is the square of the best of their scores, since the model is surer than it has reason to be; where no more than
+    half of several looks report the segment, times the root of the share that does.
     """
     return tuple(_judged(segment, readings, free_words) for segment in segments)
 
@@ -93,7 +93,7 @@ def _judged(segment: Segment, readings: Mapping[Window, Reading], free_words: bo
     if looks < 2:
         return replace(segment, score=best**2)
     if 2 * agreeing > looks:
-        return replace(segment, score=best, looks="agree")
+        return replace(segment, score=best**2, looks="agree")
     return replace(segment, score=best**2 * math.sqrt(max(agreeing, 1) / looks), looks="differ")
 
 
