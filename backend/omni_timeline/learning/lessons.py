@@ -114,7 +114,7 @@ class Classroom:
         """A stretch of the video at a distance of frames that makes windows of a drawn length."""
         rng = np.random.default_rng([self._seed, 2, number, which])
         options, duration = self._lessons[number].options, video.info.duration
-        whole = min(duration, options.window_seconds or LONGEST)
+        whole = min(duration, options.longest_window or LONGEST)
         longest = min(whole, SHORT) if rng.random() < SHORT_WINDOWS else whole
         window = float(np.exp(rng.uniform(np.log(min(SHORTEST, longest)), np.log(longest))))
         length = min(duration, STRIP_WINDOWS * window)
