@@ -34,11 +34,11 @@ def test_jsonl_is_one_object_a_line(capsys: pytest.CaptureFixture[str], silent_v
     assert (code, err) == (0, "")
     assert first["video"] == str(silent_video)
     for found in (first, second):
-        assert list(found) == ["video", "duration", "model_version", "segments", "warnings"]
+        assert list(found) == ["video", "duration", "model_version", "segments", "windows", "in_shorter", "warnings"]
         assert found["duration"] == pytest.approx(8.0, abs=0.15)
         assert found["model_version"].startswith("demo-")
         for segment in found["segments"]:
-            assert list(segment) == ["start", "end", "label", "text", "score"]
+            assert list(segment) == ["start", "end", "label", "text", "score", "looks"]
             assert 0 <= segment["start"] < segment["end"] <= found["duration"]
 
 
