@@ -45,7 +45,7 @@ class Tag:
     def walk(self, *, not_into: Collection[str] = ()) -> Iterator[Tag]:
         """All tags in this one, in the order of the config; tags of the kinds `not_into` come without what is in them.
 
-        Makes no use of recursion: a config may be nested a mile deep.
+        Does not recurse: a config may be nested very deeply.
         """
         waiting = self.children[::-1]
         while waiting:

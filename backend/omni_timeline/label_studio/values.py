@@ -1,7 +1,7 @@
 """Numbers and paths as Label Studio's JavaScript reads them, and values from outside as messages show them.
 
-What a project, a task or an annotation holds was written by people and other programs: every function here takes any
-JSON value and raises nothing.
+Projects, tasks and annotations are written by people and other programs: all functions but `nested` take any JSON value
+and raise nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _parts(path: str) -> list[str]:
 
 
 def member(value: Any, key: str) -> Any:
-    """The value under a key; None where there is none, or nothing that has keys."""
+    """The value under a key; None where there is none, or `value` has no keys."""
     return value.get(key) if isinstance(value, Mapping) else None
 
 
