@@ -1,4 +1,4 @@
-"""The arguments that several commands have, and what they stand for: the options of a prediction, a loaded pipeline."""
+"""The arguments that several commands share, and their values: the options of a prediction, a scheduler, a pipeline."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
     """The pipeline of the model that the model arguments name, in this process. Takes seconds, or minutes.
 
     Raises:
-        ModelError: the checkpoint is not there, or cannot be loaded.
+        ModelError: the checkpoint is missing or cannot be loaded.
     """
     from omni_timeline.model.checkpoint import Checkpoint
     from omni_timeline.pipeline.pipeline import Pipeline

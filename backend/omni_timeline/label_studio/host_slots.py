@@ -1,7 +1,7 @@
 """How many videos are fetched from one host at a time, and which hosts are not asked for a while.
 
-A slow or silent host holds a few fetches at most; the tasks that wait for it hold none. A host that
-could not be reached is not asked again for a moment: the tasks that want it fail at once, and are retried later.
+A slow or silent host holds a few fetches at most; the tasks that wait for it hold none. A host that could not be
+reached is not asked again for a moment: the tasks that want it fail at once, and are retried later.
 
 Knows names of hosts and nothing of addresses. May be used by several threads.
 """

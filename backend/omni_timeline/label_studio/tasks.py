@@ -144,8 +144,7 @@ class TaskPredictor:
     def look(
         self, request: TaskRequest, on_progress: OnProgress, priority: Priority, config: LabelConfig | None = None
     ) -> tuple[Prediction, bool, dict[str, float]]:
-        """The prediction of one file of a task, whether it was in the cache, and the seconds that fetching the file
-        took.
+        """The prediction of one file of a task, whether it was in the cache, and the seconds of fetching the file.
 
         Args:
             request: the task.
