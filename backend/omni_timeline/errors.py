@@ -58,7 +58,7 @@ class DeliveryError(OmniTimelineError):
 
 
 class BusyError(OmniTimelineError):
-    """Too much is asked at a time."""
+    """The queue for such requests is full."""
 
     status = 503
 

@@ -55,12 +55,12 @@ class Parsed:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was dropped or clamped, in words; empty when nothing was."""
+        """The dropped and changed lines, in words; empty when there are none."""
         return self.counts.warnings
 
 
 def parse_segments(text: str, duration: float, *, truncated: bool = False) -> Parsed:
-    """The segments in a model's answer, each within 0..`duration`, in order. Never raises, whatever the text.
+    """The segments in a model's answer, each within 0..`duration`, in order. Never raises.
 
     Takes "From a to b, label: text." and what models write instead: clock times, units, dashes, brackets, numbering,
     Markdown, Chinese, the words in front of the times or on the next line, several entries on one line. Words
@@ -112,7 +112,7 @@ def words_of(text: str) -> str:
 
 
 def _label_and_text(words: str) -> tuple[str, str]:
-    """What stands before and after the colon; all of it and "" where there is none."""
+    """The words before and after the colon; all words and "" where there is none."""
     colon = COLON.search(words)
     if colon is None:
         return words_of(words), ""

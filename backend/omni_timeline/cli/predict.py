@@ -99,7 +99,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predicts all videos and writes what was asked for.
+    """Predicts all videos and writes the output.
 
     Raises:
         OmniTimelineError: the command line or a file that it names is invalid, or the model cannot be loaded.

@@ -74,7 +74,7 @@ def open_model(arguments: argparse.Namespace) -> Iterator[Model]:
 
 
 def options_for(arguments: argparse.Namespace, source: Source) -> PredictOptions:
-    """How the project is predicted without a calibration.
+    """The options of the project without a calibration.
 
     Raises:
         RequestError: the input arguments are invalid.

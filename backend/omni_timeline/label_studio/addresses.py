@@ -28,7 +28,7 @@ from omni_timeline.label_studio.web import shown
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages
 LOCAL_FILES_PATH = "/data/local-files"
-# Label Studio's own paths to a file, below whatever path of a proxy it is at.
+# Label Studio's own paths to a file, below its path of a proxy.
 LABEL_STUDIO_PATH = re.compile(
     r"(?P<proxy>(?:/[^/?#]+)*?)(?P<own>/data/upload/.*|/data/local-files/?\?.*|/storage-data/uploaded/.*)", re.DOTALL
 )

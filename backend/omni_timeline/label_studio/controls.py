@@ -32,7 +32,7 @@ class Media:
     Attributes:
         name: what results call it (`to_name`).
         field: path in the task's data of the file to watch: its own, or that of the video in sync with it.
-        frame_rate: its frameRate as it is written, or "".
+        frame_rate: its frameRate as the config has it, or "".
     """
 
     name: str

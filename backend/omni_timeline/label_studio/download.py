@@ -173,7 +173,7 @@ def _append_at(response: requests.Response, file: IO[bytes]) -> int | None:
         if found is None or int(found[1]) != file.tell():
             raise _TransientError("the server sent another part than the one asked for")
         return int(found[2]) if found[2] != "*" else None
-    file.seek(0)  # the whole from the start, whatever was asked for
+    file.seek(0)  # the server sends the whole file from its start
     file.truncate()
     length = response.headers.get("content-length", "")
     known = re.fullmatch("[0-9]{1,19}", length) and "content-encoding" not in response.headers

@@ -42,7 +42,7 @@ class Vocabulary:
 
     Args:
         labels: those of all controls; of two with one value the first counts.
-        default: the value of the label that takes whatever is none of them.
+        default: the value of the label for words that mean none of them.
     """
 
     def __init__(self, labels: Sequence[Label], default: str) -> None:

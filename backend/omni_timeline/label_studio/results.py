@@ -107,7 +107,7 @@ def check_prediction(
 
     It stores nearly everything, and a region without a value makes the task's page unusable; frames that are no whole
     numbers vanish; a score that is not a number loses the whole batch (1.23.2). Every result must be one that a
-    `Region` writes. Whatever passes here also passes `LabelInterface.validate_prediction` of Label Studio's SDK.
+    `Region` writes. A prediction that passes also passes `LabelInterface.validate_prediction` of Label Studio's SDK.
 
     Raises:
         OmniTimelineError: the prediction is invalid, which is a fault of this package.

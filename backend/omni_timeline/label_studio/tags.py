@@ -34,7 +34,7 @@ class Tag:
         return self.exact(attribute).strip()
 
     def exact(self, attribute: str) -> str:
-        """An attribute as it is written, "" where it is absent; Label Studio stores names and labels so."""
+        """An attribute as the config has it, "" where it is absent; Label Studio stores names and labels so."""
         return self._attributes.get(attribute, "")
 
     @property

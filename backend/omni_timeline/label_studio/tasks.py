@@ -42,7 +42,7 @@ class TaskPrediction:
         kept: whether the video was predicted before.
         seconds: how long each stage took now.
         lines: how many of the model's lines were used or left out, by reason; empty where it was predicted before.
-        warnings: what a person should know of the video or of the answer, a sentence each.
+        warnings: sentences for the user about the video or the answer.
     """
 
     entry: dict[str, Any]
@@ -216,7 +216,7 @@ class _Video:
         return sentence.replace(self.path.name, self.name)
 
     def state(self) -> tuple[int, ...]:
-        """What changes when the file is replaced or written to.
+        """A value that changes when the file is replaced or written to.
 
         Raises:
             RetryableError: the file cannot be read.

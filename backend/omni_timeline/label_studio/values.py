@@ -60,7 +60,7 @@ def nested(path: str, value: Any) -> Any:
 
 
 def look_up(data: Any, path: str) -> Any:
-    """What the editor finds in a task's data under a path such as "meta.fps" or "rates[0]"; None where nothing is."""
+    """The value that the editor finds in a task's data under a path such as "meta.fps" or "rates[0]"; None for none."""
     if isinstance(data, Mapping) and path in data:
         return data[path]
     parts = _parts(path)

@@ -184,7 +184,7 @@ class _Connection(HTTPConnection):
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:
-        """Turns whatever a shut socket leads to into a TimeoutError, which urllib3 and requests know."""
+        """Turns every error of a shut socket into a TimeoutError, which urllib3 and requests know."""
         try:
             yield
         except Exception as error:

@@ -71,7 +71,7 @@ class Clip:
         start: when the window begins.
         end: when it ends.
         frames: uint8 (N, 3, H, W), RGB: the picture at each instant.
-        times: the instants that the model is told, spread evenly from `start` to `end`, both included.
+        times: the instants that the model gets, spread evenly from `start` to `end`, both included.
         shown: when each of the N pictures appears, by its own timestamp; never decreasing.
         audio: float32 (S,), 16 kHz mono, exactly from `start` to `end`; None for a video without sound.
         warnings: sentences for the user about this clip.

@@ -1,4 +1,4 @@
-"""Decoded frames become RGB as a browser shows it on an ordinary screen: sRGB, 8 bits, whatever the film was made in.
+"""Decoded frames of any colour space become RGB as a browser shows it on an ordinary screen: sRGB, 8 bits.
 
     standard    the matrix and the range that the stream names, else what Chromium guesses: BT.601, but BT.709 from 720
                 lines on, unless it is VP9 or AV1
@@ -90,7 +90,7 @@ def _linear(light: str) -> NDArray[np.float32]:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
         power = value ** (1 / m2)
         found = (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1) * 10_000 / _REFERENCE_NITS
-    else:  # what is not HDR, browsers take for sRGB
+    else:  # browsers take everything but HDR for sRGB
         found = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return found.astype(np.float32)
 

@@ -30,7 +30,7 @@ _FORMATS = (
 _BUFFER_BYTES = 64 * 1024  # read at a time
 _HEADER = 512  # bytes looked at to say what a file is instead
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]")
-_MAX_STREAMS = 100  # libavformat's own limit, far above ours: enough for ours to be the one that speaks
+_MAX_STREAMS = 100  # libavformat's own limit, far above ours, so that ours is reported
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def open_media(file: MediaFile, limits: DecodeLimits) -> Iterator[Any]:
     """
     try:
         container = av.open(
-            Reader(file),  # libav opens nothing, whatever the file's name or content says
+            Reader(file),  # libav opens no file, regardless of this one's name and content
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             # Every decoder heeds max_pixels before it makes a frame, also when the size changes in the middle. With a

@@ -26,7 +26,7 @@ def count_instants(appear: NDArray[np.float64], start: float, end: float, most: 
         appear: when each picture appears, ascending.
         start: when the window begins.
         end: when it ends.
-        most: how many instants are asked for.
+        most: the number of instants of other windows.
     """
     first, last = np.searchsorted(appear[1:], (start, end), side="right")
     return most if first < last else min(most, _OF_ONE_PICTURE)

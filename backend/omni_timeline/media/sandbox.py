@@ -73,7 +73,7 @@ FORBIDDEN = {
     },
 }  # fmt: skip
 CLONE = {"x86_64": 56, "aarch64": 220}
-CLONE3 = 435  # its flags lie in memory, where no filter can look: told that it does not exist, libc takes `clone`
+CLONE3 = 435  # its flags lie in memory, where no filter can look: reported as missing, so that libc uses `clone`
 KILL = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill, tgkill
 
 
@@ -148,7 +148,7 @@ def _program(machine: str, process: int) -> list[bytes]:
     # Threads, but no processes: a clone needs CLONE_THREAD.
     with_flag = struct.pack("HBBI", 0x45, 1, 0, CLONE_THREAD)
     program += [unless_equal(CLONE[machine], 4), load(first_argument), with_flag, answer(ERRNO_EACCES), answer(ALLOW)]
-    for kill in KILL[machine]:  # signals to itself, as `abort` sends them, and to nobody else
+    for kill in KILL[machine]:  # signals to itself, as `abort` sends them, and to no other process
         own = struct.pack("HBBI", 0x15, 1, 0, process)
         program += [unless_equal(kill, 4), load(first_argument), own, answer(ERRNO_EACCES), answer(ALLOW)]
     return [*program, answer(ALLOW)]

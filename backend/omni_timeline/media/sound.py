@@ -1,4 +1,4 @@
-"""The sound of one file on the player's clock: 16 kHz, mono, covering exactly the seconds asked for.
+"""The sound of one file on the player's clock: 16 kHz, mono, covering exactly the requested seconds.
 
 Every decoded piece is laid where its own timestamp says, so late starts, early ends and gaps become silence and
 nothing slides. Knows nothing of frames.
@@ -186,7 +186,7 @@ class _Reader:
 
     def _lose(self, error: Exception, second: float, lasting: float) -> None:
         reason = getattr(error, "strerror", None) or str(error)
-        if not reason.startswith("Error number"):  # one that libav has no words for
+        if not reason.startswith("Error number"):  # errors without a text of libav
             self._why = self._why or reason
         start, end = self._span
         self._lost += max(0.0, min(second + lasting, end) - max(second, start))

@@ -132,7 +132,7 @@ def mend(tracks: Mapping[int, Stamps], gap: float = np.inf) -> Mended:
 def _sorted_out(track: Stamps, gap: float) -> tuple[NDArray[np.bool_], list[int]]:
     """`sort_out` of a track, some of whose packets may have no time at all.
 
-    What is not shown is passed over: an MP4's edits repeat packets that are decoded only for those behind them.
+    Packets that are not shown are left out: an MP4's edits repeat packets that are decoded only for those behind them.
     """
     clock = track.clock
     known = np.flatnonzero(track.shown & (clock != NO_TIME))

@@ -46,7 +46,7 @@ class WorkerStarted:
 
 @dataclass(frozen=True)
 class EndWorker:
-    """End a worker; one that `is_gone` gets a moment to leave its exit status."""
+    """End a worker; if `is_gone`, its socket has ended, and it gets a moment to exit."""
 
     process: int
     is_gone: bool
