@@ -1,4 +1,4 @@
-# Two commands set everything up: `make demo` and `make test`. Both can be run again and again; what is there is kept.
+# Two commands set everything up: `make demo` and `make test`. Both can be run again; existing environments are kept.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,13 +17,13 @@ demo: .venv/.installed .venv-label-studio/.installed ## Label Studio with this b
 		$(if $(LABEL_STUDIO_PORT),--label-studio-port $(LABEL_STUDIO_PORT)) \
 		$(if $(BACKEND_PORT),--backend-port $(BACKEND_PORT))
 
-demo-up: ## the same, left running in the background
+demo-up: ## the demo, left running in the background
 	@$(MAKE) --no-print-directory demo DETACH=1
 
-demo-down: ## stop it
+demo-down: ## stop the demo
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo down; else echo "No demo is running."; fi
 
-test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## everything that has to hold
+test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## linters, types and the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest  # the small model gains nothing from more, and several processes run side by side
 	@if [ -e .venv-label-studio-ml/.installed ] || $(call reaches,$(LABEL_STUDIO_ML)); then \
 		$(MAKE) --no-print-directory test-label-studio-ml; \
@@ -35,7 +35,7 @@ test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## everyt
 test-label-studio-ml: .venv-label-studio-ml/.installed ## the adapter for label-studio-ml 2, which is installed from git
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv-label-studio-ml$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/pytest tests/service/test_label_studio_ml_adapter.py
 
-test-docker: .venv/.installed-dev ## docker compose, for real: needs a Docker engine, some gigabytes and ten minutes
+test-docker: .venv/.installed-dev ## build and run the compose files: needs Docker, gigabytes, ten minutes
 	$(BIN)/pytest tests/docker/check_compose.py
 
 lint: .venv/.installed-dev ## ruff and mypy
@@ -43,25 +43,25 @@ lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## let ruff mend what it can
+format: .venv/.installed-dev ## let ruff fix and format the code
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint anew: about three hours on two cores
+demo-checkpoint: .venv/.installed-dev ## train the bundled checkpoint again: about three hours on two cores
 	$(BIN)/python demo_checkpoint/train.py
 
-demo-samples: .venv/.installed-dev ## draw the bundled sample clips anew
+demo-samples: .venv/.installed-dev ## draw the bundled sample clips again
 	$(BIN)/python demo_checkpoint/demo_samples.py
 
-benchmarks: .venv/.installed-benchmarks ## measure every claim of the README: some hours
+benchmarks: .venv/.installed-benchmarks ## the benchmarks of docs/measurements.md: some hours
 	@set -e; for script in decode pipeline demo_checkpoint remap remap_figure long_videos grammar \
 		confidence server; do \
 		echo "== benchmarks/$$script.py"; $(BIN)/python benchmarks/$$script.py; done
 
-clean: ## remove what the commands above made, the environments too
+clean: ## remove everything that these commands made, also the environments
 	rm -rf .venv .venv-label-studio .venv-label-studio-ml demo-output benchmarks/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# ---- what they need -------------------------------------------------------------------------------------------------
+# ---- the environments -----------------------------------------------------------------------------------------------
 
 # torch alone is some gigabytes with CUDA. Without a GPU, PIP_EXTRA_INDEX_URL and the like (pip reads its own
 # environment variables) may point to smaller wheels.

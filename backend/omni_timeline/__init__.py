@@ -1,7 +1,7 @@
 """omni-timeline watches and listens to videos and writes down what happens when.
 
 The names in `__all__` are the public ones: what a program of one's own constructs, calls or catches. They stay; every
-other name may move or change. Each is imported when it is first asked for, so that `import omni_timeline` and the
+other name may move or change. Each is imported when it is first used, so that `import omni_timeline` and the
 command's `--help` wait for no heavy library.
 
 Servers name two more places by their modules: `omni_timeline.service.server:create_app()` for WSGI servers, and

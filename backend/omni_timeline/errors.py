@@ -25,13 +25,13 @@ class MediaError(OmniTimelineError):
 
 
 class FetchError(OmniTimelineError):
-    """A task's video could not be brought to this machine."""
+    """A task's video cannot be fetched."""
 
     status = 502
 
 
 class UnreachableError(FetchError):
-    """A task's video could not be brought here now; it may go better later."""
+    """A task's video cannot be fetched now; a later attempt may succeed."""
 
 
 class RetryableError(OmniTimelineError):
@@ -41,12 +41,12 @@ class RetryableError(OmniTimelineError):
 
 
 class DeliveryError(OmniTimelineError):
-    """Label Studio did not take something, or did not say.
+    """A request to Label Studio failed, or its outcome is unknown.
 
     Attributes:
-        kind: "unreachable", "token" and "busy" pass, or somebody mends them; after "unclear" it may or may not have
-            taken it; "refused" is final for this prediction, and so is "gone", the task being deleted.
-        retry_after: s that Label Studio asks to be left alone.
+        kind: "unreachable", "busy" and "token" are temporary, the last until an operator gives a new token; "unclear":
+            the request may have been carried out; "refused" is final for this prediction; "gone": the task was deleted.
+        retry_after: seconds that Label Studio asks to wait; 0 where it asks for none.
     """
 
     status = 502
@@ -58,13 +58,13 @@ class DeliveryError(OmniTimelineError):
 
 
 class BusyError(OmniTimelineError):
-    """Too much is asked at a time."""
+    """The queue for such requests is full."""
 
     status = 503
 
 
 class BusyHostError(RetryableError):
-    """As many videos are fetched from a host as may be; this one waits for its turn.
+    """All fetches that a host may have at a time are in use; the task waits for one.
 
     Attributes:
         host: the host's name.
@@ -76,13 +76,13 @@ class BusyHostError(RetryableError):
 
 
 class LabelConfigError(OmniTimelineError):
-    """A labeling configuration has no place for a segment."""
+    """A labeling configuration is invalid, or has no place for a segment."""
 
     status = 400
 
 
 class RequestError(OmniTimelineError):
-    """A request, a setting or a command-line argument cannot be understood."""
+    """A request, a setting or a command-line argument is invalid."""
 
     status = 400
 
@@ -100,15 +100,15 @@ class ModelError(OmniTimelineError):
 
 
 class DownloadError(ModelError):
-    """A checkpoint could not be fetched now; it may be, later."""
+    """A checkpoint cannot be downloaded now; a later attempt may succeed."""
 
 
 class ModelLostError(ModelError):
-    """A model's process ended, or gave no sign of life, before it had answered."""
+    """A model's process ended, or gave no sign of life, before it answered."""
 
 
 class OutOfMemoryError(ModelError):
-    """The model cannot run on so much at once in the memory there is."""
+    """The device has too little memory for this batch."""
 
 
 def first_line(error: Exception) -> str:

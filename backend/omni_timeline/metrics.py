@@ -8,12 +8,12 @@ Conventions
 
     Scores of several clips are pooled by adding up their counts (micro average), not by averaging their values.
 
-    Precision, recall and F1 of nothing against nothing are 1: a clip without events, of which none was said, is right.
-    Where only one side is empty they are 0. Some scorers (mir_eval) give 0 in both cases.
+    Precision, recall and F1 of nothing against nothing are 1: a clip without events for which none was predicted is
+    right. Where only one side is empty they are 0. Some scorers (mir_eval) give 0 in both cases.
 
     The mean IoU is taken over the reference segments; one that is not matched counts as 0.
 
-    Average precision is ActivityNet's (its Evaluation/eval_detection.py): within a clip each estimate, the surest one
+    Average precision is ActivityNet's (its Evaluation/eval_detection.py): within a clip each estimate, highest score
     first, takes the free reference segment of its label that it overlaps most, if by at least `iou`; precision is the
     highest at that recall or above; mAP is the mean over labels of the reference and over IoU .5, .55, ..., .95.
 
@@ -141,9 +141,9 @@ class RankedHit:
     """An estimated segment, and at which of several IoU thresholds it is right.
 
     Attributes:
-        label: folded, so that labels that agree are equal.
-        score: 0 where nobody said.
-        right: one for each threshold.
+        label: the estimate's label in lower case, so that labels that agree are equal.
+        score: the estimate's score; 0 where it has none.
+        right: whether the estimate is right, for each threshold.
     """
 
     label: str
@@ -154,7 +154,7 @@ class RankedHit:
 def ranked_hits(
     reference: Sequence[Segment], estimate: Sequence[Segment], ious: Sequence[float] = ACTIVITYNET_IOUS
 ) -> list[RankedHit]:
-    """Which estimates of one clip are right, as ActivityNet counts it, the surest first."""
+    """Which estimates of one clip are right, as ActivityNet counts it; highest score first."""
     ordered = sorted(estimate, key=lambda segment: -(segment.score or 0.0))
     taken: list[set[int]] = [set() for _ in ious]
     hits = []

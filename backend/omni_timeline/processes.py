@@ -31,12 +31,12 @@ def start(
     Args:
         module: its dotted name; called with the number of its socket's descriptor.
         environment: all of the process's environment variables.
-        silent: whether what it prints to stdout is thrown away.
+        silent: whether the module's output to stdout is discarded.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            # -P: the folder this was started in has no say in what is imported.
+            # -P: modules are not imported from the current folder.
             [sys.executable, "-P", "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -53,7 +53,7 @@ def end_with_parent() -> None:
 
 
 def minimal_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a process that handles strangers' files: it finds this package and knows no setting."""
+    """The environment of a process that handles untrusted files: it has the path of this package and no setting."""
     harmless = {name: environ[name] for name in HARMLESS if name in environ}
     # One thread of linear algebra is enough, and a process with several must not fork.
     return {**harmless, "PYTHONPATH": _python_path(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

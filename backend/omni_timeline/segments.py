@@ -1,4 +1,4 @@
-"""Segments: what happens from when to when; and the arithmetic of spans of time, for whatever has a start and an end.
+"""Segments: what happens from when to when; and the arithmetic of spans, for anything with a start and an end.
 
 Knows no text, no model and no video. All numbers are seconds.
 """
@@ -21,11 +21,11 @@ class Segment:
         end: seconds, after `start`.
         label: what happens, in a word or a few; not blank.
         text: what there is to say beyond the label, or "".
-        score: how sure the model is, 0 to 1; None where nobody said.
+        score: how sure the model is, 0 to 1; None where there is no score.
         looks: "agree" or "differ" where several looks at the video saw this stretch; "" where one did, or none.
 
     Raises:
-        ValueError: one of these does not hold.
+        ValueError: an attribute is outside of these bounds.
     """
 
     start: float
@@ -58,7 +58,7 @@ class Segment:
 
 
 class Span(Protocol):
-    """Whatever lasts from `start` to `end`."""
+    """Anything that lasts from `start` to `end`."""
 
     @property
     def start(self) -> float:

@@ -171,7 +171,7 @@ class Scene:
     def cut(self, start: float, end: float) -> Scene:
         """The stretch from `start` to `end` seconds as a scene of its own, whose time begins at 0.
 
-        What happens across an end is cut there; the picture's noise stays, the sound's is drawn anew.
+        Events that cross an end are cut there; the picture's noise stays, the sound's is drawn again.
         """
         shapes, tones = [], []
         kept = Segment(start, end, "kept")
@@ -239,10 +239,10 @@ def draw_scene(rng: np.random.Generator, duration: float, *, sound: bool) -> Sce
 
 
 def draw_scenes(rng: np.random.Generator, duration: float, *, sound: bool, scene_seconds: tuple[float, float]) -> Scene:
-    """One long scene: what `draw_scene` draws, one after the other, each as long as `scene_seconds` allows.
+    """One long scene: scenes of `draw_scene`, one after the other, each as long as `scene_seconds` allows.
 
     Args:
-        rng: where it is drawn from.
+        rng: the source of randomness.
         duration: seconds of the whole.
         sound: whether there is a sound track.
         scene_seconds: shortest and longest of the scenes, in seconds; the last one takes what is left.

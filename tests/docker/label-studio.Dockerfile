@@ -1,4 +1,4 @@
-# What the tests need of heartexlabs/label-studio: the same version, port, data folder and user.
+# The parts of heartexlabs/label-studio that the tests need: the same version, port, data folder and user.
 FROM python:3.11-slim-bookworm
 ARG PIP_INDEX_URL=""
 RUN pip install --no-cache-dir label-studio==1.23.2

@@ -1,1 +1,1 @@
-"""What a model writes and what it means. No heavy library is imported here."""
+"""Answers of a model, and their meaning. No heavy library is imported here."""

@@ -1,15 +1,15 @@
-"""How sure the model was of each segment it wrote, from 0 to 1, by the log-probabilities of the tokens of its line.
+"""The score of each segment, from 0 to 1: how sure the model was, by the log-probabilities of its line's tokens.
 
     From 12.3 to 17.8, red square.
          start   end   label
 
-The score is what the model thinks are the odds that the segment is right: that it lies near there, times that it is
-called that. Near is what hardly moves the segment: a model that wavers between 12.3 and 12.4 is as good as sure, and
-one that wavers between 12.3 and 22.3 is not, although both doubt one digit. Of the odds of the start and of the end
-the geometric mean counts, for a model that doubts one mostly doubts both, for the same reason. docs/confidence.md
-shows what the score is worth, and what other rules are.
+The score is the probability, by the model, that the times are near those written, multiplied by that of the label. Near
+means that the segment hardly moves: a model that wavers between 12.3 and 12.4 is almost sure, one that wavers between
+12.3 and 22.3 is not, although both doubt one digit. For the times, the geometric mean of start and end counts, since a
+model that doubts one mostly doubts the other for the same reason. docs/confidence.md measures this score and other
+rules.
 
-Knows the text, where its tokens lie in it, and how sure the model was of each. Knows no video, no model and no torch.
+Knows the text, its tokens' places and their probabilities. Knows no video, no model and no torch.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 def score_segments(parsed: Parsed, answer: Answer) -> tuple[Segment, ...]:
     """The segments of an answer with their scores, in their order.
 
-    Takes what `Grammar.read` and `parse_segments` make of the answer. A segment whose line does not begin with its
-    times in plain numbers, such as one with clock times, is score_segments by all of its line.
+    `parsed` comes from `Grammar.read` or `parse_segments`. A segment whose line does not begin with its times in plain
+    numbers, such as one with clock times, is scored by its whole line.
     """
     return tuple(
         replace(segment, score=_score(segment, span, answer))
@@ -84,12 +84,12 @@ def _tokens(answer: Answer, begin: int, end: int) -> range:
 
 
 def _before_full_stop(text: str, end: int) -> int:
-    """The full stop may be one token with the end of the line, whose odds are those of a further event."""
+    """The end without the full stop, whose token may also hold the line's end and so the odds of a further event."""
     return end - 1 if text[end - 1 : end] == "." else end
 
 
 def _near(number: re.Match[str], tolerance: float, answer: Answer) -> float:
-    """The probability of this number or of another one that is `tolerance` away at most."""
+    """The probability of this number or of any that is at most `tolerance` away."""
     written = number[0]
     near = 1.0  # the probability that the rest of the number is near, from the last numeral to the first
     for token in reversed(_tokens(answer, number.start(), number.end())):
@@ -110,12 +110,12 @@ def _as_written(number: re.Match[str], answer: Answer) -> float:
 
 
 def _distance(written: str, place: int, numeral: str) -> float:
-    """From the number to the nearest one that has `numeral` at `place` and the same numerals before it."""
+    """The distance from the number to the nearest one that has `numeral` at `place` and the same numerals before it."""
     return min(abs(other - float(written)) for other in _others(written, place, numeral))
 
 
 def _others(written: str, place: int, numeral: str) -> Iterator[float]:
-    """The nearest such numbers from below and above, of as many digits, one more or one fewer."""
+    """The numbers that may be nearest, below and above, with as many digits, one more or one fewer."""
     whole = len(written.partition(".")[0])
     before = written[:place]
     if place > whole:  # in the decimals

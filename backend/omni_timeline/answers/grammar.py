@@ -1,11 +1,11 @@
-r"""The only texts a model may write about a clip, from the labels of a project; and how they are read.
+r"""The texts that a model may write about a clip, as a grammar made of a project's labels; and their exact reader.
 
     From 3.2 to 7.8, red square.
     From 8.0 to 9.5, low tone: a hum that fades away.
 
-These are the lines of `segments.format_segments`, which models are trained to write, with times inside the clip, each
+These are the lines of `lines.format_segments`, which models are trained to write, with times inside the clip, each
 start before its end, and labels of the project; or "No events.". The language is regular, so it holds for any
-tokenizer and any model, one with random weights included. docs/grammar.md tells what it costs.
+tokenizer and any model, one with random weights included. docs/grammar.md measures its cost.
 
 Knows the syntax of grammars that llguidance takes. Knows no tokens and no tensors: `model` follows the grammar.
 """
@@ -38,18 +38,16 @@ _DESCRIPTION = rf"[\p{{L}}\p{{N}}][^{_TEARING}]{{0,{MAX_DESCRIPTION - 1}}}"
 
 @dataclass(frozen=True)
 class Grammar:
-    """What may be written about one clip.
+    """The texts that may be written about one clip.
 
     Attributes:
-        labels: the only ones there are, of which each line has one. With none, each line says in free words what
-            happens.
+        labels: the labels, of which each line has one; empty: each line says in free words what happens.
         duration: seconds of the clip, as the model counts them.
-        descriptions: whether words may follow the label. Then they may still be left out, so that a model that only
-            names things is not made to talk.
-        max_lines: more are not written.
+        descriptions: whether a description may follow the label; it may always be left out.
+        max_lines: how many lines may be written.
 
     Raises:
-        ValueError: one of these cannot be.
+        ValueError: an attribute is invalid.
     """
 
     labels: tuple[str, ...]
@@ -72,10 +70,10 @@ class Grammar:
 
     @cached_property
     def spoken(self) -> Mapping[str, str]:
-        """How each label is written in a line, and the label; empty for free words.
+        """The labels by the way they are written in a line; empty for free words.
 
         A label is written as `format_segments` writes it: on one line, a colon as a dash. Of labels that would be
-        written the same all but one get a number behind them; that one is the label that is written as it is.
+        written the same, one that is written unchanged keeps its name; the others get a number.
         """
         return {} if self.is_free else _spoken(self.labels)
 
@@ -103,8 +101,8 @@ class Grammar:
     def read(self, text: str) -> Parsed:
         """The segments of an answer, in order; with the project's own labels where it has several.
 
-        Exact where the tolerant `parse_segments` has to guess. Lines that are not of the grammar, such as a last one
-        that was cut off, are dropped and counted.
+        Unlike `parse_segments`, this does not guess. Lines outside the grammar, such as a last one that was cut off,
+        are dropped and counted.
         """
         if text.strip() in ("", NO_EVENTS):
             return Parsed()

@@ -1,8 +1,8 @@
-"""The tolerant reader: segments from whatever a language model writes about times.
+"""The tolerant reader: segments from free text that a language model wrote about times.
 
 Knows the shapes in which language models write times and what their mistakes look like. Knows no labels of a project,
-no scores and no video beyond its duration. `lines` writes what is read here: the two are each other's inverse, so that
-what a model is trained to write and what is read from it cannot disagree.
+no scores and no video beyond its duration. `lines` is its inverse, so that what a model is trained to write is what is
+read from it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROUNDING = 0.05  # s: half of the one decimal in the text; an end this far outsi
 
 @dataclass(frozen=True)
 class Counts:
-    """How many lines of an answer were not what they should be, by reason. All but `clamped` were dropped."""
+    """How many lines of an answer were changed (`clamped`) or dropped (all others), by reason."""
 
     clamped: int = field(default=0, metadata={"words": "{} reached outside the video and {were} cut to it"})
     reversed: int = field(default=0, metadata={"words": "{} had an end not after the start and {were} dropped"})
@@ -41,10 +41,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What `parse_segments` found.
+    """The segments of an answer, and what was changed or dropped.
 
     Attributes:
-        segments: in order.
+        segments: the segments, in order.
         spans: for each segment, where its line begins and ends in the text (character offsets, end excluded).
         counts: what was dropped or clamped.
     """
@@ -55,12 +55,12 @@ class Parsed:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was dropped or clamped, in words; empty when nothing was."""
+        """The dropped and changed lines, in words; empty when there are none."""
         return self.counts.warnings
 
 
 def parse_segments(text: str, duration: float, *, truncated: bool = False) -> Parsed:
-    """The segments in a model's answer, each within 0..`duration`, in order. Never raises, whatever the text.
+    """The segments in a model's answer, each within 0..`duration`, in order. Never raises.
 
     Takes "From a to b, label: text." and what models write instead: clock times, units, dashes, brackets, numbering,
     Markdown, Chinese, the words in front of the times or on the next line, several entries on one line. Words
@@ -112,7 +112,7 @@ def words_of(text: str) -> str:
 
 
 def _label_and_text(words: str) -> tuple[str, str]:
-    """What stands before and after the colon; all of it and "" where there is none."""
+    """The words before and after the colon; all words and "" where there is none."""
     colon = COLON.search(words)
     if colon is None:
         return words_of(words), ""

@@ -1,4 +1,4 @@
-"""The arguments that several commands have, and what they stand for: the options of a prediction, a loaded pipeline."""
+"""The arguments that several commands share, and their values: the options of a prediction, a scheduler, a pipeline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_command(
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which model predicts, and where it runs."""
+    """Adds the arguments that choose the model and its devices."""
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model", metavar="demo|DIR|HUB_ID",
@@ -54,7 +54,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the model is given of a video, and what it may answer."""
+    """Adds the arguments for the model's input and for its answers."""
     group = parser.add_argument_group("what the model is given and may answer")
     group.add_argument(
         "--frames", type=positive, default=DEFAULT_FRAMES, metavar="N",
@@ -112,7 +112,7 @@ def options_from(arguments: argparse.Namespace) -> PredictOptions:
 
 
 def devices_from(written: str | None) -> list[str | None]:
-    """The devices in "cuda:0,cuda:1"; for None a single None, which stands for a GPU where there is one.
+    """The devices in "cuda:0,cuda:1"; for None a single None, which means a GPU where there is one.
 
     Raises:
         RequestError: one of them has no name.
@@ -143,7 +143,7 @@ def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
     """The pipeline of the model that the model arguments name, in this process. Takes seconds, or minutes.
 
     Raises:
-        ModelError: the checkpoint is not there, or cannot be loaded.
+        ModelError: the checkpoint is missing or cannot be loaded.
     """
     from omni_timeline.model.checkpoint import Checkpoint
     from omni_timeline.pipeline.pipeline import Pipeline

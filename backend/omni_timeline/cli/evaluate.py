@@ -1,4 +1,4 @@
-"""`omni-timeline evaluate`: what the suggestions of a project are worth, measured against what people made of them."""
+"""`omni-timeline evaluate`: measures the suggestions of a project against people's corrections of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from omni_timeline.learning.evaluation import Evaluation
 
 DESCRIPTION = f"""\
-Measures the suggestions of a project against what people made of them: what they cost, how good they are, what goes
-wrong, and what a learned version adds. docs/learning.md explains every number.
+Measures the suggestions of a project against people's corrections of them: the work that they leave, how good they are,
+what goes wrong, and what a learned version adds. docs/learning.md explains every number.
 
 examples:
   omni-timeline evaluate export.json --videos videos/ --label-config config.xml --report report.html
@@ -26,7 +26,7 @@ examples:
   omni-timeline evaluate --project 7 --json | jq '.versions[-1].quality.f1'
 
 {SOURCE_HELP}
-exit codes: 0 measured, 1 it could not be, 2 the command line is invalid
+exit codes: 0 measured, 1 the measurement failed, 2 the command line is invalid
 """
 
 
@@ -37,11 +37,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     group = parser.add_argument_group("what is measured")
     group.add_argument(
         "--learned", type=Path, metavar="DIR",
-        help="a learned version, beside the model as it is; measured on tasks that it was not learned from",
+        help="a learned version to compare with the model alone, on tasks that it was not learned from",
     )  # fmt: skip
     group.add_argument(
         "--no-curve", action="store_true",
-        help="do not find out whether more corrections are worth it, for which the model is asked twice",
+        help="leave out the curve that shows whether more corrections would help; it asks the model twice",
     )  # fmt: skip
     group = parser.add_argument_group("what comes out")
     group.add_argument("--report", type=Path, metavar="HTML", help="write a page with all numbers and pictures")

@@ -1,4 +1,4 @@
-"""The files that a command line names: what is read from them, and whether they can be written."""
+"""The files that a command line names: their text, and whether they can be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`omni-timeline inspect`: shows exactly what the model is given of a video."""
+"""`omni-timeline inspect`: shows the model's exact input for a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from omni_timeline.cli.terminal import print_warning
 from omni_timeline.errors import MediaError
 
 DESCRIPTION = """\
-Shows exactly what the model is given of a video: which frames, at which times, and where its own clock puts them.
+Shows the model's exact input for a video: the frames, their times, and their times on the model's own clock.
 
 examples:
   omni-timeline inspect clip.mp4
@@ -29,13 +29,13 @@ examples:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the others."""
-    parser = add_command(commands, "inspect", "show what the model is given of a video", DESCRIPTION, run)
+    parser = add_command(commands, "inspect", "show the model's input for a video", DESCRIPTION, run)
     parser.add_argument("video", type=Path, metavar="VIDEO")
     add_model_arguments(parser)
     add_input_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the frames that it sees, each with its time")
-    parser.add_argument("--audio", type=Path, metavar="WAV", help="write the sound that it hears")
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the model's frames, each with its time")
+    parser.add_argument("--audio", type=Path, metavar="WAV", help="write the sound that the model hears")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The command `omni-timeline`: its parser, which command runs, and what exit code an error becomes.
 
-torch and everything that needs it is imported by the command that runs, so that `--help` and a mistyped option answer
-at once.
+torch and everything that needs it is imported by the command that runs, so that `--help` and mistyped options are
+answered at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omni_timeline.cli.terminal import print_error, set_up_logging
 from omni_timeline.errors import LabelConfigError, OmniTimelineError, RequestError
 
 FAILED, USAGE = 1, 2  # exit codes; 0 and a video's failure are the commands' own
-BROKEN_PIPE, INTERRUPTED = 141, 130  # what a shell reports of a command ended by SIGPIPE, by SIGINT
+BROKEN_PIPE, INTERRUPTED = 141, 130  # the exit codes by which a shell reports SIGPIPE and SIGINT
 
 DESCRIPTION = """\
 Watches and listens to videos and writes down what happens from when to when.
@@ -27,10 +27,10 @@ examples:
   omni-timeline predict clip.mp4                           what the demo checkpoint sees and hears
   omni-timeline predict *.mp4 --view page.html             a page to look at it, in any browser
   omni-timeline predict *.mp4 --format jsonl               one JSON object a line, for other programs
-  omni-timeline inspect clip.mp4 --sheet sheet.png         what the model is shown, and when each frame is
+  omni-timeline inspect clip.mp4 --sheet sheet.png         the frames that the model sees, and their times
   omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
-  omni-timeline evaluate --project 7 --report page.html    what its suggestions are worth, by what people made of them
-  omni-timeline learn --project 7 --output versions/first  better suggestions from these corrections
+  omni-timeline evaluate --project 7 --report page.html    how good a project's suggestions are
+  omni-timeline learn --project 7 --output versions/first  better suggestions from people's corrections
 """
 
 

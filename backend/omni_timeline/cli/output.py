@@ -27,8 +27,8 @@ def open_output(
 
     Args:
         output: a file, a folder, or STDOUT.
-        videos: those that there will be results of.
-        writer: of the format.
+        videos: the videos that results will come for.
+        writer: the writer of the format.
         options: for the writer; the folder follows from `output`.
 
     Raises:
@@ -52,7 +52,7 @@ def open_output(
     else:
         file = Path(output)
         one = writer(replace(options, folder=file.parent))
-        if (mimetypes.guess_type(output)[0] or "").startswith("video/"):  # `--output a.mp4 b.mp4` would be its end
+        if (mimetypes.guess_type(output)[0] or "").startswith("video/"):  # `--output a.mp4 b.mp4` would overwrite it
             raise RequestError(f"--output {output} is the name of a video: name the file to write")
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", encoding=writer.encoding, errors="surrogateescape", newline="", buffering=1) as opened:

@@ -61,15 +61,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_input_arguments(parser)
     parser.add_argument(
         "--label-config", type=Path, metavar="FILE",
-        help="a Label Studio labeling config: its labels, and its model_* attributes in place of the options above",
+        help="a Label Studio labeling config; its labels and its model_* attributes replace the options above",
     )  # fmt: skip
     parser.add_argument(
         "--learned", type=Path, metavar="DIR",
-        help="a version that `omni-timeline learn` made: with its options, in place of those above",
+        help="a version made by `omni-timeline learn`; its options replace those above",
     )  # fmt: skip
     parser.add_argument(
         "--truth", action="store_true",
-        help='compare with what really happens, read from clip.json beside clip.mp4: {"events": [{"start": 3.2, '
+        help='compare with the true events, read from clip.json beside clip.mp4: {"events": [{"start": 3.2, '
         '"end": 7.8, "label": "red square"}]}',
     )  # fmt: skip
     _add_output_arguments(parser)
@@ -85,13 +85,13 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     alone = ", ".join(name for name, writer in FORMATS.items() if writer.is_file_per_video)
     group.add_argument(
         "--output", default=STDOUT, metavar="FILE",
-        help="where to write it (default: -, the terminal); a folder, for several videos in a format whose files are "
-        f"about one ({alone})",
+        help="the file to write (default: -, standard output); a folder for several videos in a format with a file "
+        f"for each ({alone})",
     )  # fmt: skip
     group.add_argument(
         "--video-url", default=LOCAL_FILES_URL, metavar="PREFIX",
-        help="what stands before a video's path below the folder that all are in, in Label Studio's tasks (default: "
-        "%(default)s)",
+        help="in Label Studio's tasks, the prefix of a video's address; behind it comes the path below the folder that "
+        "all videos are in (default: %(default)s)",
     )  # fmt: skip
     group.add_argument("--view", type=Path, metavar="HTML", help="write a page with the videos and their timelines")
     group.add_argument("--embed", action="store_true", help="put the videos into this page instead of linking to them")
@@ -99,7 +99,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predicts all videos and writes what was asked for.
+    """Predicts all videos and writes the output.
 
     Raises:
         OmniTimelineError: the command line or a file that it names is invalid, or the model cannot be loaded.
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _common_folder(videos: Sequence[Path]) -> Path:
-    """The innermost folder that all videos are in; a path where there is none has no say."""
+    """The innermost folder that all videos are in; missing files count only where all are missing."""
     videos = [video for video in videos if video.exists()] or videos
     # Not `resolve`: a link to a video is in the folder where it was named.
     return Path(os.path.commonpath([os.path.abspath(video.parent) for video in videos]))  # noqa: PTH100
@@ -210,7 +210,7 @@ def _learned(arguments: argparse.Namespace) -> LearnedVersion | None:
 
     if options_from(arguments) != PredictOptions():
         raise RequestError(
-            "--learned has its own options: leave out --frames, --labels and what else the model is given"
+            "--learned has its own options: leave out --frames, --labels and the other options of the model's input"
         )
     version = LearnedVersion.load(arguments.learned)
     if not version.is_offered:
@@ -219,7 +219,7 @@ def _learned(arguments: argparse.Namespace) -> LearnedVersion | None:
 
 
 def _truth(video: Path) -> tuple[Segment, ...]:
-    """What really happens in a video: the events in the JSON file of its name beside it."""
+    """The true segments of a video, from the JSON file of its name beside it."""
     from omni_timeline.segments import Segment
 
     file = video.with_suffix(".json")

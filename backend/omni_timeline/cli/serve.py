@@ -9,8 +9,8 @@ from omni_timeline.cli.arguments import add_command, add_model_arguments, positi
 
 DESCRIPTION = """\
 Serves predictions to Label Studio over HTTP. In Label Studio: Settings > Model > Connect Model, then this URL.
-For more than trying out, run gunicorn: see docs/operations.md, which also lists the environment variables that set
-what has no option here. An option given here wins over its variable.
+For more than a trial, run gunicorn: see docs/operations.md, which also lists all settings, which are environment
+variables. An option given here wins over its variable.
 
 examples:
   omni-timeline serve

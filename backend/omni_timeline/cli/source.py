@@ -1,4 +1,4 @@
-"""The arguments that name a project with corrections, and what they stand for: the corrections, and who predicts."""
+"""The arguments that name a project with corrections, and their values: the corrections, and the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from omni_timeline.learning.sources import Source
     from omni_timeline.pipeline.options import PredictOptions
 
-VIDEOS_AT_A_TIME = 16  # that are asked about; what they wait for is the model
+VIDEOS_AT_A_TIME = 16  # predicted at a time
 
 SOURCE_HELP = """\
 the corrections:
@@ -40,7 +40,7 @@ def open_source(arguments: argparse.Namespace) -> Source:
 
     Raises:
         RequestError: the arguments do not name a source, or a file cannot be read.
-        DeliveryError: Label Studio does not hand out the project.
+        DeliveryError: Label Studio does not give access to the project.
     """
     from omni_timeline.learning.sources import Source
 
@@ -51,16 +51,16 @@ def open_source(arguments: argparse.Namespace) -> Source:
     if arguments.export is None:
         raise RequestError("Name the corrections: EXPORT --videos FOLDER --label-config FILE, or --project N.")
     if arguments.videos is None or arguments.label_config is None:
-        raise RequestError("An export needs --videos FOLDER and --label-config FILE: neither is in it.")
+        raise RequestError("An export needs --videos FOLDER and --label-config FILE, since it contains neither.")
     return Source.from_export(arguments.export, arguments.videos, arguments.label_config)
 
 
 @contextmanager
 def open_model(arguments: argparse.Namespace) -> Iterator[Model]:
-    """The model that the model arguments name, asked only about what it was not asked before.
+    """The model that the model arguments name; predictions that it has made before come from the cache.
 
     Raises:
-        OmniTimelineError: the checkpoint is not there, or cannot be loaded.
+        OmniTimelineError: the checkpoint is missing or cannot be loaded.
     """
     from omni_timeline.learning.asking import Model
     from omni_timeline.pipeline.cache import PredictionCache
@@ -74,7 +74,7 @@ def open_model(arguments: argparse.Namespace) -> Iterator[Model]:
 
 
 def options_for(arguments: argparse.Namespace, source: Source) -> PredictOptions:
-    """How the project is predicted without a calibration.
+    """The options of the project without a calibration.
 
     Raises:
         RequestError: the input arguments are invalid.

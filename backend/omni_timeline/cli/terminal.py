@@ -1,4 +1,4 @@
-"""What people see on stderr: errors, warnings, log lines, and how far the work is."""
+"""Output to stderr: errors, warnings, log lines and progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shown_lines(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Log lines as a terminal may have them: names of files are among their words."""
+    """Log lines with their control characters escaped, since names of files are among their words."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown_lines(super().format(record))
@@ -43,13 +43,13 @@ def print_error(message: str) -> None:
 
 
 def print_warning(message: str) -> None:
-    """Prints what a person should know of a command that succeeded."""
+    """Prints a warning about a command that succeeded."""
     print(f"omni-timeline: warning: {shown_lines(message)}", file=sys.stderr)
 
 
 @contextmanager
 def show_progress() -> Iterator[OnProgress]:
-    """Something to call with how far the work is: a bar for each stage, where stderr is a terminal."""
+    """A callback for progress: a bar for each stage, where stderr is a terminal."""
     from tqdm import tqdm
 
     bar, stage = tqdm(disable=not sys.stderr.isatty(), dynamic_ncols=True), ""
@@ -75,7 +75,7 @@ def predict_with_progress(
     """The results in the order of the videos; where stderr is a terminal, a bar shows how far the work is.
 
     Raises:
-        OmniTimelineError: there is no model.
+        OmniTimelineError: the model cannot be loaded.
     """
     from tqdm import tqdm
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from omni_timeline.segments import Segment
 
 PAPER, INK, FAINT, RULE = "#ffffff", "#1f2328", "#6b7280", "#e5e7eb"
-PREDICTED_COLOUR = "#2f6db5"  # one for all: the rows tell the labels apart, and labels may name colours themselves
+PREDICTED_COLOUR = "#2f6db5"  # one colour for all: labels have rows of their own, and may be names of colours
 TRUTH_COLOUR = "#c4c9d1"
 FONTS = ("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "PingFang.ttc", "msyh.ttc", "DejaVuSans.ttf")  # best first
 
@@ -133,7 +133,7 @@ def _bar(draw: ImageDraw.ImageDraw, left: float, right: float, top: float, botto
 
 
 def _inscribe(draw: ImageDraw.ImageDraw, segment: Segment, left: float, right: float, middle: float) -> None:
-    """The segment's times, and its text where there is room for it, onto its bar."""
+    """Writes the segment's times, and its text where there is room for it, onto its bar."""
     times = f"{clock(segment.start)} to {clock(segment.end)}"
     for words in ([f"{times}  {segment.text}"] if segment.text else []) + [times]:
         if _text_width(words, 13) <= right - left - 12:
@@ -142,7 +142,7 @@ def _inscribe(draw: ImageDraw.ImageDraw, segment: Segment, left: float, right: f
 
 
 def _legend(draw: ImageDraw.ImageDraw, right: float, with_truth: bool, words: str) -> None:
-    """At the right of the title: what the two kinds of bar are, and `words`."""
+    """Draws what the two kinds of bar mean, and `words`, at the right of the title."""
     _write(draw, (right, MARGIN), words, FAINT, 13, "rm")
     if not with_truth:
         return

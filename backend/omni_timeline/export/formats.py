@@ -36,7 +36,7 @@ FORMATS: dict[str, type[Writer]] = {}  # by name, in the order in which the clas
 
 @dataclass(frozen=True)
 class WriterOptions:
-    """What some formats need beside the predictions.
+    """Values that some formats need beside the predictions.
 
     Attributes:
         folder: where the output will be: a document names its video relative to it.
@@ -58,11 +58,11 @@ class Writer(ABC):
 
     Attributes:
         name: what `--format` calls it.
-        extension: how the names of its files end.
+        extension: the ending of its files' names.
         summary: a few words for `--help`.
         is_file_per_video: a file of this format is about one video, so that several videos need a folder.
-        has_warnings: the text says what a person should know of a video; other formats have no place for it.
-        encoding: of its files.
+        has_warnings: whether the text contains the warnings of a video; most formats have no place for them.
+        encoding: the encoding of its files.
     """
 
     name: ClassVar[str]
@@ -103,7 +103,7 @@ class Writer(ABC):
 
 
 class TableWriter(Writer):
-    """Columns of text; beside what really happens, where that is known."""
+    """Columns of text, beside the true segments where these are known."""
 
     name = "table"
     extension = ".txt"
@@ -111,7 +111,7 @@ class TableWriter(Writer):
     has_warnings = True
 
     def add(self, prediction: Prediction) -> str:
-        from omni_timeline.export.tables import prediction_table  # only here: `--help` need not wait for it
+        from omni_timeline.export.tables import prediction_table  # imported here, so that `--help` need not wait for it
 
         return prediction_table(prediction, self.options.truths.get(prediction.path)) + "\n"
 
@@ -228,7 +228,7 @@ class ElanWriter(Writer):
     is_file_per_video = True
 
     def add(self, prediction: Prediction) -> str:
-        from pympi import Elan  # only here: nothing else needs it
+        from pympi import Elan  # imported here, since only this format needs it
 
         document = Elan.Eaf(author="omni-timeline")
         document.remove_tier("default")
@@ -249,7 +249,7 @@ class ElanWriter(Writer):
                 for (start, end), segment in lane:
                     document.add_annotation(name, start, end, _one_line(segment.text) or _one_line(segment.label))
         _put_time_slots_in_order(document)
-        # Not its to_file, which would rename a file that is already there.
+        # Not pympi's to_file, which would rename a file that is already there.
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{Elan.to_string(document)}\n'
 
 
@@ -314,7 +314,7 @@ def _failed_object(failure: Failure) -> dict[str, str]:
 
 
 def _json_list(objects: Sequence[object]) -> str:
-    """One JSON list, an element a line: a person can look at it, and it is as long as it needs to be."""
+    """One JSON list, an element a line, so that people can read it."""
     return "[\n" + ",\n".join(map(json.dumps, objects)) + "\n]\n" if objects else "[]\n"
 
 
@@ -374,7 +374,7 @@ def _lanes(segments: Iterable[Segment]) -> list[list[tuple[tuple[int, int], Segm
 
 
 def _put_time_slots_in_order(document: Any) -> None:
-    """ELAN's format has them in order of time; pympi has them in order of their making."""
+    """Sorts the time slots by time, as ELAN's format demands; pympi has them in the order in which they were made."""
     slots = sorted(document.timeslots.items(), key=lambda slot: slot[1])
     renamed = {old: f"ts{number}" for number, (old, _) in enumerate(slots, start=1)}
     document.timeslots = {renamed[old]: time for old, time in slots}
@@ -384,6 +384,6 @@ def _put_time_slots_in_order(document: Any) -> None:
 
 
 def _unused(label: str, number: int, names: set[str]) -> str:
-    """A name for a label's tier of this number that no other label has."""
+    """A name for a label's tier of this number, different from all other names."""
     name = label if number == 1 else f"{label} ({number})"
     return name if name not in names else _unused(label, number + 1, names)

@@ -1,4 +1,4 @@
-"""How a document names the video that it is about."""
+"""The address and the type of a video, for a document about it."""
 
 from __future__ import annotations
 

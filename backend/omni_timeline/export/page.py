@@ -1,8 +1,8 @@
 """One self-contained web page to look at predictions: the videos, and their segments on a timeline.
 
-Knows the template beside it, and how to put words of strangers into a page without their becoming a part of it: the
-data are JSON that no tag can end, the script sets them as text, and a content security policy lets nothing else run and
-nothing be fetched but the videos. Writes no file and prints nothing: the caller gets a text.
+Knows the template beside it, and how untrusted text is put into a page without becoming markup: the data are JSON that
+no tag can end, the script sets them as text, and a content security policy lets nothing else run and nothing be fetched
+but the videos. Writes no file and prints nothing: the caller gets a text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from omni_timeline.pipeline.prediction import Prediction
 
 TEMPLATES = Path(__file__).parent / "templates"
-DEFAULT_FRAME_RATE = 25.0  # frames a second, for the steps of the arrow keys where nobody knows better
+DEFAULT_FRAME_RATE = 25.0  # frames a second, for the steps of the arrow keys where the video's rate is unknown
 LARGE = 100 * 2**20  # bytes of videos in a page, from which on browsers become slow with it
 
 
@@ -43,7 +43,7 @@ def page(
         folder: where the page will be: it names the videos by their place relative to it.
         truths: what really happens in a video, by the path of its prediction; shown above what was predicted.
         frame_rates: frames per second of a video, by path: how far the arrow keys go.
-        embed: put the videos themselves into the page, so that it can be sent to somebody.
+        embed: put the videos themselves into the page, so that it is one file.
 
     Raises:
         MediaError: a video to embed cannot be read.

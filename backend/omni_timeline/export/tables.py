@@ -1,6 +1,6 @@
-"""Tables for a terminal: the segments of a video, what the model is given of one.
+"""Tables for a terminal: the segments of a video, and the model's input.
 
-Knows how people read times and columns. Prints nothing: the caller gets a text.
+Prints nothing: the caller gets a text.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def prediction_table(prediction: Prediction, truth: Sequence[Segment] | None = N
 
 
 def inspection_table(report: Mapping[str, Any]) -> str:
-    """What `Pipeline.inspect` found, as lines of text: one for each temporal grid."""
+    """The report of `Pipeline.inspect` as lines of text: one for each temporal grid."""
     sound = "with sound" if report["has_audio"] else "no sound"
     lines = [
         f"{printable(report['video'])}  {clock(report['duration'])} s  {report['fps']:.3f} frames a second  {sound}"

@@ -1,14 +1,15 @@
-"""What a task says about its video -> where the video is.
+"""The address of a video in a task -> where the video is.
 
     /data/local-files/?d=a/b.mp4     the file itself, when Label Studio's document root is mounted here
     /data/upload/1/b.mp4, …          through Label Studio, with the token
     s3://, gs://, azure-blob://      through Label Studio's resolver, which knows the bucket's credentials
     http://, https://                at this address; the token goes along to Label Studio's own media paths only
 
-What follows a storage's "://" is a bucket and a key and no URL: `#` and `%` in it mean themselves. Label Studio may be
-below a path of a proxy, which then stands before its paths, and may be known to tasks by another name than to us.
+What follows a storage's "://" is a bucket and a key, not a URL: `#` and `%` are plain characters in it. Label Studio
+may be below a path of a proxy, which then stands before its paths, and may be known to tasks by another name than to
+us.
 
-Asks no server. Knows nothing of what is in the file, nor which hosts may be asked.
+Asks no server. Knows nothing of the file's content, nor which hosts may be asked.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from omni_timeline.label_studio.web import shown
 
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")  # the `url_scheme`s of Label Studio's cloud storages
 LOCAL_FILES_PATH = "/data/local-files"
-# Label Studio's own paths to a file, below whatever path of a proxy it is at.
+# Label Studio's own paths to a file, below its path of a proxy.
 LABEL_STUDIO_PATH = re.compile(
     r"(?P<proxy>(?:/[^/?#]+)*?)(?P<own>/data/upload/.*|/data/local-files/?\?.*|/storage-data/uploaded/.*)", re.DOTALL
 )
-# What is asked of Label Studio with the token. Everything else there is asked without: the address is the task author's
-# choice, and the token can do more than he may.
+# The paths that are asked for with the token. All others are asked for without it: the author of a task chooses the
+# address, and the token has more rights than the author.
 SIGNED_PATHS = re.compile(r"/data/(upload|local-files)/?|/storage-data/|/(tasks|projects)/\d+/(resolve|presign)/?")
 
 # Query parameters that sign a URL: new ones each time for the same file (AWS, Google, Alibaba, Tencent, Huawei, TOS).
@@ -65,7 +66,7 @@ class Source:
     Attributes:
         address: the http(s) address to ask.
         key: names the file; the same for every signature of one address.
-        host: who has the video, for people: a host, or a bucket that Label Studio knows.
+        host: the host or bucket that has the video, for messages.
     """
 
     address: str
@@ -77,7 +78,7 @@ class Addresses:
     """Finds the local file or the source of a task's video.
 
     Args:
-        auth: Label Studio's address and token; None when there is none.
+        auth: Label Studio's address and token; None when neither is set.
         local_files_root: Label Studio's document root for local files, if it is mounted here.
         public_host: the address under which tasks know Label Studio, where that is another than that of `auth`.
     """
@@ -90,7 +91,7 @@ class Addresses:
         self._root = local_files_root.resolve() if local_files_root else None
 
     def local_file(self, url: str) -> Path | None:
-        """The file behind a local-files URL; None when `url` is not one, or the file is not here.
+        """The file behind a local-files URL; None when `url` is not one, or the file is not on this machine.
 
         Raises:
             FetchError: the URL names something that is not below the document root.
@@ -121,7 +122,7 @@ class Addresses:
         """Where to download the video at `url` from.
 
         Raises:
-            FetchError: it is not at an address that videos are downloaded from.
+            FetchError: videos are not downloaded from `url`.
         """
         scheme = _scheme(url)
         if scheme in STORAGE_SCHEMES:
@@ -172,7 +173,7 @@ def checked(url: str) -> str:
     """The URL of a task without white space around it.
 
     Raises:
-        FetchError: it is no address at all.
+        FetchError: the text is not an address.
     """
     in_storage = _scheme(url.lstrip()) in STORAGE_SCHEMES
     url = url.lstrip() if in_storage else url.strip()  # a key may end in a space
@@ -203,7 +204,7 @@ def is_http(url: str) -> bool:
 
 
 def video_name(url: str) -> str:
-    """What a person calls the video at a URL: the last part of its path."""
+    """The name of the video at a URL, for people: the last part of its path."""
     if _scheme(url) in STORAGE_SCHEMES:
         path = _shown(url)
     else:
@@ -223,22 +224,22 @@ def _quoted(text: str) -> str:
 
 
 def _scheme(url: str) -> str:
-    """What stands before "://", in lower case; "" when nothing does."""
+    """The part before "://", in lower case; "" when there is none."""
     scheme, separator, _ = url.partition("://")
     return scheme.lower() if separator else ""
 
 
 def _bucket_and_key(url: str) -> tuple[str, str]:
-    """Those of an address in a storage."""
+    """The bucket and the key of an address in a storage."""
     bucket, _, key = url.partition("://")[2].partition("/")
     return bucket, key
 
 
 def _shown(url: str) -> str:
-    """An address for a message, without what may be secret; `#` is a character like others in a storage's key."""
+    """An address for a message, without parts that may be secret; `#` is a plain character in a storage's key."""
     if _scheme(url) not in STORAGE_SCHEMES:
         return shown(url)
-    # Label Studio itself takes what follows a "?" for a query (1.23.2), and somebody may have signed it.
+    # Label Studio itself takes what follows a "?" for a query (1.23.2), and it may be a signature.
     return shortened(url.partition("?")[0])
 
 

@@ -1,4 +1,4 @@
-"""Label Studio's address and token: which requests are signed, and with what.
+"""Label Studio's address and token: which requests are signed, and how.
 
 Knows the two kinds of token and how one is exchanged. Knows nothing of tasks or videos. Made with requests instead of
 label-studio-sdk: importing the SDK's client takes 1 s and 85 MB, its token exchange lives in private names, and what
@@ -61,7 +61,7 @@ class LabelStudioAuth(AuthBase):
         return self._origin is not None and _origin(url) == self._origin
 
     def renew(self) -> bool:
-        """Drop the access token, since it was refused; whether a new one may help."""
+        """Drop the access token, which was refused; returns whether a new one may help."""
         with self._lock:
             had_one, self._access_token = self._access_token is not None, None
         return had_one
@@ -77,7 +77,7 @@ class LabelStudioAuth(AuthBase):
             return f"Bearer {self._access_token}"
 
     def _exchange(self) -> tuple[str, float]:
-        """A new access token, and for how many seconds it is valid."""
+        """A new access token, and the seconds for which it is valid."""
         host = shown(self.host)
         try:
             with (
@@ -108,7 +108,7 @@ class LabelStudioAuth(AuthBase):
 
 
 def _header_value(token: Any) -> str:
-    """The token, if a header can hold it; the ValueError of one that cannot would be raised with the token in it."""
+    """The token, if a header can hold it; requests' own error would contain the token."""
     if not (isinstance(token, str) and token and token.isascii() and token.isprintable()):
         raise ValueError("not a token")
     return token
@@ -130,7 +130,7 @@ def _lifetime(access_token: str) -> float:
     """How many seconds an access token is valid.
 
     Raises:
-        ValueError: it says so, but not in numbers.
+        ValueError: its times are not numbers.
     """
     claims = _claims(access_token)
     if "exp" not in claims or "iat" not in claims:

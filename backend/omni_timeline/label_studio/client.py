@@ -1,4 +1,4 @@
-"""Label Studio's REST interface, as far as it is needed: predictions, corrected tasks, and what a refusal means.
+"""The part of Label Studio's REST interface that is needed: predictions, corrected tasks, and the meaning of refusals.
 
 Knows addresses, statuses and which failures pass. Knows nothing of queues or of when to try again.
 """
@@ -26,11 +26,11 @@ TASKS_PER_PAGE = 20  # with all their annotations and predictions
 
 @dataclass(frozen=True)
 class _Answer:
-    """An answer of Label Studio, or of whatever is at its address.
+    """An answer of Label Studio, or of another server at its address.
 
     Attributes:
         status: the HTTP status.
-        retry_after: seconds that it asks to be left alone.
+        retry_after: seconds that it asks to wait.
         body: its body.
     """
 
@@ -56,7 +56,7 @@ class LabelStudioApi:
         """The model versions of the predictions that a task has.
 
         Raises:
-            DeliveryError: Label Studio does not say.
+            DeliveryError: the list cannot be read.
         """
         answer = self._call("GET", "/api/predictions/", params={"task": str(task)})
         rows = answer.get("results") if isinstance(answer, dict) else answer
@@ -68,7 +68,7 @@ class LabelStudioApi:
         """Store a prediction.
 
         Raises:
-            DeliveryError: it was not stored, or nobody knows.
+            DeliveryError: it was not stored, or the outcome is unknown.
         """
         self._call("POST", "/api/predictions/", json={"task": task, **prediction})
 
@@ -76,7 +76,7 @@ class LabelStudioApi:
         """A project's labeling config.
 
         Raises:
-            DeliveryError: Label Studio does not give it.
+            DeliveryError: it cannot be read.
         """
         config = member(self._call("GET", f"/api/projects/{project}/"), "label_config")
         if not isinstance(config, str):
@@ -87,7 +87,7 @@ class LabelStudioApi:
         """The tasks of a project that have annotations, with these and their predictions; page by page.
 
         Raises:
-            DeliveryError: Label Studio does not give them.
+            DeliveryError: they cannot be read.
         """
         annotated = {"filter": "filter:tasks:total_annotations", "operator": "greater", "type": "Number", "value": 0}
         query = json.dumps({"filters": {"conjunction": "and", "items": [annotated]}})

@@ -1,10 +1,10 @@
-"""Tags that can hold segments: one class for each kind, and how each writes and reads times.
+"""Tags that can hold segments: one class for each kind, which writes and reads its times.
 
     <TimelineLabels> on a <Video>     whole frames of Label Studio's timeline
     <Labels> on an <Audio>            seconds, as floats
 
-A new kind of tag is a class here, named in CONTROLS; nothing else asks what kind a control is. Knows time, and of it
-only the frame rate that Label Studio uses, which need not be the file's.
+A new kind of tag is a class here, named in CONTROLS; no other code depends on the kind of a control. Knows time, and of
+it only the frame rate that Label Studio uses, which need not be the file's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Media:
     Attributes:
         name: what results call it (`to_name`).
         field: path in the task's data of the file to watch: its own, or that of the video in sync with it.
-        frame_rate: its frameRate as it is written, or "".
+        frame_rate: its frameRate as the config has it, or "".
     """
 
     name: str
@@ -41,14 +41,14 @@ class Media:
 
 
 class Span(ABC):
-    """Where a region lies, in the unit of its control; within the video and in order from birth."""
+    """The span of a region in the unit of its control; always within the video, with start <= end."""
 
     @abstractmethod
     def value(self) -> dict[str, Any]:
         """The times as the value of a result has them."""
 
     def result_fields(self) -> dict[str, Any]:
-        """What a result has because of them beside its value."""
+        """The fields that a result has beside its value because of this kind of span."""
         return {}
 
 
@@ -108,7 +108,7 @@ class Control(ABC):
         media_kind: the tag that it must be on, in lower case.
         example: what a config needs to have such a control.
         name: what results call it (`from_name`).
-        media: what it is on.
+        media: the <Video> or <Audio> that it is on.
         labels: at least one.
         text_area: name of the <TextArea perRegion="true"> on the same media; without one, a region's text goes to its
             `meta.text`.
@@ -130,7 +130,7 @@ class Control(ABC):
 
     @property
     def data_fields(self) -> tuple[str, ...]:
-        """Paths of all that it needs of a task's data."""
+        """Paths of the values that it needs from a task's data."""
         return (self.media.field,)
 
     @abstractmethod
@@ -142,12 +142,12 @@ class Control(ABC):
         """The span of a result's value as this program writes it.
 
         Raises:
-            ValueError: it would not write such a value.
+            ValueError: this program writes no such value.
         """
 
     @abstractmethod
     def seconds(self, value: Mapping[str, Any], task_data: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-        """Start and end, in seconds, of every span in the value of anybody's result; what cannot be read is no span."""
+        """Start and end, in seconds, of every span in the value of any result; unreadable spans are left out."""
 
 
 class TimelineLabels(Control):
@@ -184,7 +184,7 @@ class TimelineLabels(Control):
         """The one range of a result's value.
 
         Raises:
-            ValueError: it would not write such a value.
+            ValueError: this program writes no such value.
         """
         ranges = value.get("ranges")
         if not isinstance(ranges, list) or len(ranges) != 1:
@@ -223,7 +223,7 @@ class AudioLabels(Control):
         """The seconds of a result's value.
 
         Raises:
-            ValueError: it would not write such a value.
+            ValueError: this program writes no such value.
         """
         return SecondsSpan(value.get("start"), value.get("end"), duration)  # type: ignore[arg-type]  # it checks them
 

@@ -1,7 +1,7 @@
-"""Downloads: what is at an http(s) address -> a file, whole.
+"""Downloads: an http(s) address -> a whole file.
 
-Goes on where a connection broke. Each redirect is decided on anew: whether its host may be asked, and whether the token
-goes along. Knows nothing of tasks, of the folder that the file is in, or of what is in it.
+Resumes where a connection broke. Each redirect is checked again: whether its host may be asked, and whether the token
+goes along. Knows nothing of tasks, of the file's folder or of its content.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Downloader:
     """Downloads videos. May be used by several threads.
 
     Args:
-        auth: signs what goes to Label Studio; None when there is none.
-        hosts: where else videos may be.
+        auth: signs requests to Label Studio; None when it is not set up.
+        hosts: the other hosts that videos may be downloaded from.
         max_bytes: a larger video is refused.
     """
 
@@ -49,7 +49,7 @@ class Downloader:
 
         Raises:
             UnreachableError: it cannot be downloaded now.
-            FetchError: it cannot be downloaded, or is no video.
+            FetchError: it cannot be downloaded at all, or is no video.
             OSError: the file cannot be written.
         """
         deadline = time.monotonic() + DOWNLOAD_SECONDS
@@ -79,7 +79,7 @@ class Downloader:
 
         Raises:
             _TransientError: the next attempt may succeed.
-            FetchError: no attempt will.
+            FetchError: no attempt can succeed.
         """
         # Label Studio cuts what it streams from a bucket after 20 s, and ranges to 8 MiB (1.23.2).
         resumed = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
@@ -173,7 +173,7 @@ def _append_at(response: requests.Response, file: IO[bytes]) -> int | None:
         if found is None or int(found[1]) != file.tell():
             raise _TransientError("the server sent another part than the one asked for")
         return int(found[2]) if found[2] != "*" else None
-    file.seek(0)  # the whole from the start, whatever was asked for
+    file.seek(0)  # the server sends the whole file from its start
     file.truncate()
     length = response.headers.get("content-length", "")
     known = re.fullmatch("[0-9]{1,19}", length) and "content-encoding" not in response.headers

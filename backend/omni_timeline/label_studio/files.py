@@ -1,4 +1,4 @@
-"""From what a task says about its video to a local file, safely.
+"""From the address of a video in a task to a local file, safely.
 
     Addresses -> a local file, or a Source -> VideoCache -> Downloader
 
@@ -24,14 +24,14 @@ class VideoFiles:
     """Brings tasks' videos to this machine, and keeps the last ones. May be used by several threads.
 
     Args:
-        host: where Label Studio is reached; None when there is none.
+        host: the address of Label Studio; None when it is not set up.
         api_key: the token for it; goes to `host` only.
         cache_dir: the folder for downloaded videos; made when needed.
         local_files_root: Label Studio's document root for local files, if it is mounted here.
         public_host: the address under which tasks know Label Studio, where that is another than `host`.
-        hosts: where else videos may be; nowhere when None.
+        hosts: the other hosts that videos may be downloaded from; none when None.
         max_bytes: a larger video is refused.
-        cache_bytes: how much is kept in the folder.
+        cache_bytes: how many bytes of videos are kept in the folder.
 
     Attributes:
         slots: how many videos are fetched from one host at a time.
@@ -59,17 +59,17 @@ class VideoFiles:
     def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
         """A local file with the video that `url` in a task's data stands for; for reading only.
 
-        A downloaded file is neither removed nor replaced within the context. A file below the document root belongs to
-        others, who may change it at any time.
+        A downloaded file is neither removed nor replaced within the context. A file below the document root may be
+        changed by other programs at any time.
 
         Args:
-            url: as it stands in the task.
+            url: the address in the task's data.
             task_id: the task's number; cloud storage needs it.
 
         Raises:
-            BusyHostError: as many videos are fetched from its host as may be.
+            BusyHostError: all fetches that its host may have at a time are in use.
             UnreachableError: the video cannot be fetched now.
-            FetchError: it cannot be fetched; one sentence on why, and what to change.
+            FetchError: it cannot be fetched; the sentence says why, and what to change.
         """
         url = checked(url)
         path = self._addresses.local_file(url)

@@ -1,7 +1,7 @@
-"""How many videos are fetched from one host at a time, and which hosts are left alone for a while.
+"""How many videos are fetched from one host at a time, and which hosts are not asked for a while.
 
-One host that is slow, or silent, holds a few fetches and no more; the tasks that wait for it hold nothing. A host that
-could not be reached is not asked again for a moment: the tasks that want it fail at once, and are retried later.
+A slow or silent host holds a few fetches at most; the tasks that wait for it hold none. A host that could not be
+reached is not asked again for a moment: the tasks that want it fail at once, and are retried later.
 
 Knows names of hosts and nothing of addresses. May be used by several threads.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from omni_timeline.errors import BusyHostError, UnreachableError
 
 SLOTS = 4  # fetches from one host at a time
-REST_SECONDS = 30.0  # s that a host is left alone after it could not be reached
+REST_SECONDS = 30.0  # s for which a host that could not be reached is not asked again
 FORGET_SECONDS = 900.0  # s after which a host that could not be reached is forgotten
 
 
@@ -60,10 +60,10 @@ class HostSlots:
 
     @contextmanager
     def slot(self, name: str) -> Iterator[None]:
-        """A fetch from this host.
+        """Holds one of this host's fetches.
 
         Raises:
-            BusyHostError: its slots are taken.
+            BusyHostError: all its slots are in use.
             UnreachableError: it could not be reached a moment ago.
         """
         with self._lock:

@@ -1,4 +1,4 @@
-"""Which hosts videos are fetched from: those the operator names, and public ones where the operator says so.
+"""Which hosts videos are fetched from: those that the operator lists, and public ones if the operator allows them.
 
     minio:9000, [::1], 10.0.0.7    named in full: trusted wherever the name leads, through the environment's proxies
     *.example.org                  many names, some perhaps made by strangers: public addresses only
@@ -37,7 +37,7 @@ class PublicAdapter(IPFilterAdapter, EndingAdapter):  # type: ignore[misc]  # th
     """Connects to public addresses only; raises `InvalidIPAddress` for the others.
 
     requests-hardened looks the name up, refuses private and link-local addresses and other spellings of them, and
-    connects to the address it has seen. What it leaves out is added here.
+    connects to the address it has seen. The ranges that it leaves out are added here.
     """
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:

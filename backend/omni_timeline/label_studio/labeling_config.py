@@ -2,7 +2,7 @@
 
     tags -> controls, vocabulary, project settings -> LabelConfig, one for each file of a task
 
-LabelConfig is the only door between segments and Label Studio's regions. Knows no network and no model.
+Segments become Label Studio's regions, and regions segments, through LabelConfig only. Knows no network and no model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEEDS = f"{', or '.join(control.example for control in CONTROLS)}, with <Label> 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Where a project keeps its segments, and what it decides for itself.
+    """The places of a project for segments, and its own settings.
 
     A task mostly has one file to watch. Where it has several, each with controls of its own, there is a LabelConfig for
     each in `files`: the model is asked about each with the labels of all, and each keeps the segments with its own.
@@ -42,8 +42,8 @@ class LabelConfig:
         controls: the tags that hold segments of one file, at least one; the first that has a segment's label gets it.
         default_label: the label that takes what fits none: that of `model_default_label`; else one called Event,
             Other or Unknown; else the first.
-        settings: its own choices.
-        others: the same for the other files of a task.
+        settings: the project's own settings.
+        others: the LabelConfig of each other file of a task.
     """
 
     controls: tuple[Control, ...]
@@ -102,11 +102,11 @@ class LabelConfig:
 
     @property
     def hints(self) -> dict[str, str]:
-        """What labels mean, by label, for those where the config says it."""
+        """The meaning of each label that the config explains, by label."""
         return self._vocabulary.hints
 
     def options(self, base: PredictOptions) -> PredictOptions:
-        """What the model is asked for this project: `base`, with the labels and whatever the config decides.
+        """The options for this project: `base` with the labels, and with the settings that the config has.
 
         Descriptions are asked for where the config has a place for a region's text.
         """
@@ -132,7 +132,7 @@ class LabelConfig:
         """The address of a task's file.
 
         Raises:
-            RequestError: the task's data has none.
+            RequestError: the task's data has no address there.
         """
         url = look_up(data, self.video_field)
         if not (isinstance(url, str) and url.strip()):
@@ -160,7 +160,7 @@ class LabelConfig:
         """The part of a task's data that its prediction needs: its files' URLs and what their frame rates refer to.
 
         Nested values are found under their whole path: `{"meta.fps": 25}` stands for `{"meta": {"fps": 25}}`, which
-        Label Studio reads alike. What is neither text nor number is of no use for either and left out.
+        Label Studio reads alike. Values that are neither text nor number are left out.
         """
         fields = dict.fromkeys(field for control in self._all_controls for field in control.data_fields)
         found = {field: look_up(data, field) for field in fields}
@@ -203,7 +203,7 @@ class LabelConfig:
 
         Raises:
             RequestError: the config no longer has the region's label.
-            OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+            OmniTimelineError: the prediction is invalid, which is a fault of this package.
         """
         control = self._owners.get(segment.label)
         if control is None:
@@ -215,10 +215,10 @@ class LabelConfig:
         return prediction
 
     def check(self, prediction: Mapping[str, Any], *, duration: float, task_data: Mapping[str, Any]) -> None:
-        """Refuse a prediction that Label Studio would store and then choke on.
+        """Refuse a prediction that Label Studio would store but could not show.
 
         Raises:
-            OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+            OmniTimelineError: the prediction is invalid, which is a fault of this package.
         """
         check_prediction(prediction, self.controls, duration, task_data)
 
@@ -263,7 +263,7 @@ def task_prediction(
         model_version: of the prediction.
 
     Raises:
-        OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+        OmniTimelineError: the prediction is invalid, which is a fault of this package.
     """
     taken: set[str] = set()
     result: list[dict[str, Any]] = []
@@ -311,10 +311,10 @@ def _watched(media: Mapping[tuple[str, str], Tag]) -> dict[Tag, Tag]:
 
 
 def _with_picture(media: Tag) -> Tag:
-    """The media, if there is a picture to it.
+    """The media, if it has a picture.
 
     Raises:
-        LabelConfigError: it is sound alone, of which no file can be predicted yet.
+        LabelConfigError: it is sound alone, which cannot be predicted.
     """
     if media.kind == "audio":
         name, value = shortened(media["name"]), shortened(media["value"])
@@ -395,7 +395,7 @@ def _default_label(tags: Sequence[Tag], controls: Sequence[Control]) -> str:
 
 
 def _found(tags: Iterable[Tag]) -> str:
-    """What a config has instead of a place for segments, for a message."""
+    """The tags that a config has instead of a place for segments, for a message."""
     names = dict.fromkeys(
         f'<{tag.written} toName="{tag["toname"]}">' if tag["toname"] else f"<{tag.written}>"
         for tag in tags
@@ -405,7 +405,7 @@ def _found(tags: Iterable[Tag]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    """The first few of them, and how many more there are."""
+    """The first few names, and how many more there are."""
     few = [shortened(name) for name in names[:MAX_NAMED]]
     more = [f"{len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
     return ", ".join(few + more)

@@ -1,4 +1,4 @@
-"""The labels of a project, and which of them a model's words mean."""
+"""The labels of a project, and the label that a model's words mean."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Label:
     """One <Label>: what Label Studio stores for it, and the other names under which a model may mean it.
 
     Attributes:
-        value: what is stored, as it is written: the alias where there is one.
+        value: the text that is stored: the alias where there is one, else the value, as the config has it.
         other_names: its value beside an alias, then those in `predicted_values`.
-        hint: what it means, from `hint` or else its other names; "" where the config says neither.
+        hint: its meaning, from `hint` or else its other names; "" where the config has neither.
     """
 
     value: str
@@ -42,7 +42,7 @@ class Vocabulary:
 
     Args:
         labels: those of all controls; of two with one value the first counts.
-        default: the value of the label that takes whatever is none of them.
+        default: the value of the label for words that mean none of them.
     """
 
     def __init__(self, labels: Sequence[Label], default: str) -> None:
@@ -72,7 +72,7 @@ class Vocabulary:
 
 
 def label_key(name: str) -> str:
-    """What two spellings of a label have in common: case, width, white space, dashes and punctuation do not count."""
+    """A key that spellings of a label share: case, width, white space, dashes and punctuation do not count."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     key = " ".join(re.sub(r"[\s_:–—-]+", " ", folded).split()).strip(" .,;!?*\"'`()[]“”‘’。、")
     return key or folded  # a label may be all punctuation

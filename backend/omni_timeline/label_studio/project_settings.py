@@ -1,4 +1,4 @@
-"""What a project decides for itself, by attributes of its control tags."""
+"""The settings of a project, from attributes of its control tags."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FRAMES = 768  # as many as Qwen's own qwen-omni-utils takes (`FPS_MAX_FRAMES
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """A project's own choices; None: as the service is set.
+    """A project's own settings; None: the service's setting holds.
 
     Attributes:
         prompt: `model_prompt`, the instruction for the model.
@@ -33,7 +33,7 @@ class ProjectSettings:
 
     @classmethod
     def from_tags(cls, tags: Sequence[Tag]) -> ProjectSettings:
-        """What the control tags of a project say.
+        """The settings that the control tags of a project state.
 
         Raises:
             LabelConfigError: an attribute is invalid, or two tags contradict each other.

@@ -6,7 +6,7 @@ A text of a region that begins with "?" is a question, and its answer takes the 
     ? who speaks   the question itself; the region stays where it is
 
 Label Studio 1.23.2 sends all regions whenever a text is entered or a label is changed, and takes whatever comes back
-into the annotation at once. So a request without a question is answered with nothing, and an answer has one region.
+into the annotation at once. So the answer to a request without a question is empty, and an answer has one region.
 Knows regions and options. Knows no model.
 """
 
@@ -37,7 +37,7 @@ class Question:
     Attributes:
         region: the region's id.
         segment: where the region lies; its text begins with the mark.
-        words: what is asked; "" for where and what.
+        words: the question; "" asks where the event is and what happens.
     """
 
     region: str
@@ -46,10 +46,10 @@ class Question:
 
     @classmethod
     def find(cls, result: Any, config: LabelConfig, data: Mapping[str, Any]) -> Question | None:
-        """The last question among the regions of a labeling page; None for none.
+        """The last question among the regions of a labeling page; None if there is none.
 
         Args:
-            result: the regions as Label Studio sends them; anything may be among them.
+            result: the regions as Label Studio sends them, unchecked.
             config: the project's labeling config.
             data: the task's data.
         """
@@ -64,7 +64,7 @@ class Question:
         return None
 
     def options(self, project: PredictOptions) -> PredictOptions:
-        """What the model is asked: about the region and what is around it, or in the person's own words."""
+        """The options for the model: the region and its surroundings, or the question about the region."""
         if self.words:
             stretch = (self.segment.start, self.segment.end)
         else:
@@ -75,7 +75,7 @@ class Question:
         return replace(project, stretch=stretch, question=self.words, refine=False, score_threshold=0.0)
 
     def answer(self, found: Prediction) -> Segment:
-        """The region as it is to be: its text is the answer, and without words it lies where the event does."""
+        """The region with the answer as its text; for a question without words, moved to where the event is."""
         kept = replace(self.segment, text=NOTHING, score=None)
         if self.words:
             return replace(kept, text=" ".join(found.text.split())[:MAX_ANSWER] or NOTHING)

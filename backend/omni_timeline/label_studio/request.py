@@ -1,4 +1,4 @@
-"""What Label Studio asks for: one task, and how its project wants it predicted.
+"""A request of Label Studio: one task, and the options of its project.
 
 Knows nothing of queues, of videos or of how a prediction is made.
 """
@@ -26,7 +26,7 @@ class TaskRequest:
         data: the task's data.
         xml: the labeling config as text.
         config: the labeling config.
-        options: what the model is asked.
+        options: the options of the prediction.
         version: the model version of the prediction.
     """
 
@@ -40,7 +40,7 @@ class TaskRequest:
 
     @cached_property
     def content(self) -> str:
-        """Tells apart two states of the same task: with other data, or under another labeling config."""
+        """A text that changes with the task's data and with the labeling config."""
         return hashlib.sha256(f"{_digest(self.xml)} {json.dumps(self.data, sort_keys=True)}".encode()).hexdigest()
 
 

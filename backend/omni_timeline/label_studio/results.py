@@ -28,12 +28,12 @@ class Region:
         control: the tag that holds it.
         span: where it lies.
         label: one of the control's labels.
-        text: what there is to say beyond the label, or "".
-        score: 0 to 1; None where nobody said.
+        text: the description, or "".
+        score: 0 to 1; None where there is no score.
         is_disputed: looks at the video differ about it; its `meta` says so.
 
     Raises:
-        ValueError: one of these does not hold.
+        ValueError: an attribute is invalid.
     """
 
     id: str
@@ -108,30 +108,28 @@ def regions(
 def check_prediction(
     prediction: Mapping[str, Any], controls: Sequence[Control], duration: float, task_data: Mapping[str, Any]
 ) -> None:
-    """Refuse a prediction that Label Studio would store and then choke on.
+    """Refuse a prediction that Label Studio would store but could not show.
 
     It stores nearly everything, and a region without a value makes the task's page unusable; frames that are no whole
     numbers vanish; a score that is not a number loses the whole batch (1.23.2). Every result must be one that a
-    `Region` writes. Whatever passes here also passes `LabelInterface.validate_prediction` of Label Studio's SDK.
+    `Region` writes. A prediction that passes also passes `LabelInterface.validate_prediction` of Label Studio's SDK.
 
     Raises:
-        OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+        OmniTimelineError: the prediction is invalid, which is a fault of this package.
     """
     try:
         _check(prediction, controls, duration, task_data)
     except ValueError as error:
-        raise OmniTimelineError(
-            f"This prediction is not as Label Studio needs it: {error}; please report this."
-        ) from error
+        raise OmniTimelineError(f"This prediction is invalid for Label Studio: {error}; please report this.") from error
 
 
 def read_segments(
     result: Any, controls: Sequence[Control], duration: float | None, task_data: Mapping[str, Any]
 ) -> list[Segment]:
-    """The segments of anybody's annotation or prediction, in order. Never raises.
+    """The segments of any annotation or prediction, in order. Never raises.
 
     A region with several ranges or labels gives a segment for each. Labels stay as they are, also those that the config
-    no longer has. Everything else is passed over: relations, texts without a region, regions of other controls, regions
+    no longer has. Everything else is left out: relations, texts without a region, regions of other controls, regions
     without times (Label Studio writes them when another control shares the video) or with times that are no numbers.
     With `duration`, segments are cut to it.
     """
@@ -192,7 +190,7 @@ def _read_region(
     """The region of a result that is no text.
 
     Raises:
-        ValueError: no region has such a result.
+        ValueError: it is not the result of a region.
     """
     value = member(item, "value")
     if not isinstance(value, dict):

@@ -34,7 +34,7 @@ class Tag:
         return self.exact(attribute).strip()
 
     def exact(self, attribute: str) -> str:
-        """An attribute as it is written, "" where it is absent; Label Studio stores names and labels so."""
+        """An attribute as the config has it, "" where it is absent; Label Studio stores names and labels so."""
         return self._attributes.get(attribute, "")
 
     @property
@@ -45,7 +45,7 @@ class Tag:
     def walk(self, *, not_into: Collection[str] = ()) -> Iterator[Tag]:
         """All tags in this one, in the order of the config; tags of the kinds `not_into` come without what is in them.
 
-        Makes no use of recursion: a config may be nested a mile deep.
+        Does not recurse: a config may be nested very deeply.
         """
         waiting = self.children[::-1]
         while waiting:

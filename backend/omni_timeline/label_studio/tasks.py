@@ -1,4 +1,4 @@
-"""One task in, one prediction for Label Studio out.
+"""The prediction of one task, for Label Studio.
 
     data -> VideoFiles -> file -> PredictionCache, or Model -> segments -> LabelConfig -> a checked prediction
 
@@ -42,7 +42,7 @@ class TaskPrediction:
         kept: whether the video was predicted before.
         seconds: how long each stage took now.
         lines: how many of the model's lines were used or left out, by reason; empty where it was predicted before.
-        warnings: what a person should know of the video or of the answer, a sentence each.
+        warnings: sentences for the user about the video or the answer.
     """
 
     entry: dict[str, Any]
@@ -53,7 +53,7 @@ class TaskPrediction:
 
 
 class Model(Protocol):
-    """What the server needs of whatever predicts videos."""
+    """The interface of the model that predicts videos."""
 
     def start(self) -> None:
         """Begin to load the model."""
@@ -68,10 +68,10 @@ class Model(Protocol):
 
     @property
     def doing(self) -> str:
-        """What it does while it loads, in words; "" when there is nothing to say."""
+        """The step of loading, in words; "" when there is none."""
 
     def lately(self) -> Mapping[str, float]:
-        """What was got done in the last minute, see `pipeline.statistics`."""
+        """The work of the last minute, see `pipeline.statistics`."""
 
     def silent_seconds(self) -> Mapping[str, float]:
         """How long each device has given no sign of life while it works, in seconds."""
@@ -119,8 +119,8 @@ class TaskPredictor:
         """The prediction of a task.
 
         Raises:
-            RetryableError: it cannot be predicted now, but maybe later.
-            OmniTimelineError: why it cannot be predicted.
+            RetryableError: it cannot be predicted now; a later attempt may succeed.
+            OmniTimelineError: it cannot be predicted; the sentence says why.
         """
         configs = request.config.files_of(request.data)
         looks = [self.look(request, on_progress, priority, config) for config in configs]
@@ -145,17 +145,17 @@ class TaskPredictor:
     def look(
         self, request: TaskRequest, on_progress: OnProgress, priority: Priority, config: LabelConfig | None = None
     ) -> tuple[Prediction, bool, dict[str, float]]:
-        """What is found in a file of a task, whether that was known before, and how long fetching the file took.
+        """The prediction of one file of a task, whether it was in the cache, and the seconds of fetching the file.
 
         Args:
             request: the task.
-            on_progress: told how far it is.
-            priority: of the request.
-            config: that of the file; by default the first one's.
+            on_progress: called with each step.
+            priority: the priority of the request.
+            config: the config of the file; by default that of the first file.
 
         Raises:
-            RetryableError: it cannot be predicted now, but maybe later.
-            OmniTimelineError: why it cannot be predicted.
+            RetryableError: it cannot be predicted now; a later attempt may succeed.
+            OmniTimelineError: it cannot be predicted; the sentence says why.
         """
         url = (config or request.config).video_url(request.data)
         on_progress(Progress(FETCHING))
@@ -176,7 +176,7 @@ class TaskPredictor:
     def _predicted(
         self, video: _Video, request: TaskRequest, on_progress: OnProgress, priority: Priority
     ) -> tuple[Prediction, bool]:
-        """What is found in a video, and whether that was known before."""
+        """The prediction of a video, and whether it was in the cache."""
         state = video.state()
         try:
             digest = self._cache.digest(video.path)
@@ -206,7 +206,7 @@ class _Video:
 
     Attributes:
         path: the file.
-        name: what a person calls it.
+        name: its name for messages.
     """
 
     path: Path
@@ -217,7 +217,7 @@ class _Video:
         return sentence.replace(self.path.name, self.name)
 
     def state(self) -> tuple[int, ...]:
-        """What changes when the file is replaced or written to.
+        """A value that changes when the file is replaced or written to.
 
         Raises:
             RetryableError: the file cannot be read.
@@ -229,7 +229,7 @@ class _Video:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def require_unchanged(self, since: tuple[int, ...]) -> None:
-        """Refuse a prediction of the file if it has changed: nobody knows of which content it is.
+        """Refuse a prediction of the file if it has changed, since it may be of either content.
 
         Raises:
             RetryableError: it has changed.

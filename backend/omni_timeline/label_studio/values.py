@@ -1,7 +1,7 @@
 """Numbers and paths as Label Studio's JavaScript reads them, and values from outside as messages show them.
 
-What a project, a task or an annotation holds was written by people and other programs: every function here takes any
-JSON value and raises nothing.
+Projects, tasks and annotations are written by people and other programs: all functions but `nested` take any JSON value
+and raise nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def nested(path: str, value: Any) -> Any:
 
 
 def look_up(data: Any, path: str) -> Any:
-    """What the editor finds in a task's data under a path such as "meta.fps" or "rates[0]"; None where nothing is."""
+    """The value that the editor finds in a task's data under a path such as "meta.fps" or "rates[0]"; None for none."""
     if isinstance(data, Mapping) and path in data:
         return data[path]
     parts = _parts(path)
@@ -79,7 +79,7 @@ def _parts(path: str) -> list[str]:
 
 
 def member(value: Any, key: str) -> Any:
-    """The value under a key; None where there is none, or nothing that has keys."""
+    """The value under a key; None where there is none, or `value` has no keys."""
     return value.get(key) if isinstance(value, Mapping) else None
 
 

@@ -1,7 +1,7 @@
-"""The folder of downloaded videos: each is whole, and stays while somebody uses it.
+"""The folder of downloaded videos: each is whole, and stays while it is in use.
 
 A file in use is pinned by a shared lock (`flock`), which ends with the process that holds it and counts for other
-servers with the same folder too. Nobody removes or replaces a file without an exclusive lock. Knows nothing of
+servers with the same folder too. A file is removed or replaced under an exclusive lock only. Knows nothing of
 addresses or of how a video is downloaded.
 """
 
@@ -35,7 +35,7 @@ class VideoCache:
 
     Args:
         folder: made when needed.
-        max_bytes: how much is kept; the files used longest ago go first, those in use never.
+        max_bytes: how many bytes are kept; the files used longest ago are removed first, those in use never.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -49,7 +49,7 @@ class VideoCache:
         """The file for `key`, downloaded unless it is there; neither removed nor replaced within the context.
 
         One download for a key at a time: others who want it wait for it, and fail as it fails. A file older than a day
-        is downloaded again, unless somebody uses it still.
+        is downloaded again, unless it is in use.
 
         Args:
             key: its name in the folder.
@@ -117,7 +117,7 @@ class VideoCache:
         self._free(sum(status.st_size for _, status in self._files()) - self._max_bytes)
 
     def _free(self, wanted: int) -> int:
-        """Remove files that nobody uses, those used longest ago first, until so many bytes are free; how many are."""
+        """Remove unused files, those used longest ago first, until `wanted` bytes are free; returns how many are."""
         freed = 0
         for path, status in sorted(self._files(), key=lambda file: file[1].st_atime_ns):
             if freed >= wanted:
@@ -171,7 +171,7 @@ def _kept(path: Path) -> IO[bytes] | None:
 
 
 def _published(partial: Path, path: Path) -> IO[bytes]:
-    """The pin of the file at `path`: the new one, or the old one where somebody uses that."""
+    """The pin of the file at `path`: the new one, or the old one where that is in use."""
     pin = _lock_file(partial, fcntl.LOCK_SH)
     try:
         with suppress(FileNotFoundError), _lock_file(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -192,7 +192,7 @@ def _lock_file(path: Path, operation: int) -> IO[bytes]:
 
     Raises:
         FileNotFoundError: there is none.
-        BlockingIOError: somebody else's lock is in the way, and `operation` does not wait.
+        BlockingIOError: the file is locked by another holder, and `operation` does not wait.
     """
     while True:
         file = path.open("rb")

@@ -1,4 +1,4 @@
-"""HTTP requests that end, and messages about them that give nothing away.
+"""HTTP requests with deadlines, and messages about them without secrets.
 
 Headers of an answer must come within HEADER_SECONDS and its body within what the caller allows, however slowly a server
 sends them: the time-outs of requests are between two bytes. Knows nothing of Label Studio, of tokens or of hosts.
@@ -33,7 +33,7 @@ CHUNK_BYTES = 64 * 1024
 def shown(url: str) -> str:
     """An address for a message: without user, password, query and fragment, which may be secret; on one line, short.
 
-    Takes any text: of one that is no address it shows no more than what cannot hold a secret.
+    Takes any text: of a text that is no address it shows only parts that cannot hold a secret.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -101,7 +101,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def session() -> requests.Session:
-    """A session whose requests end."""
+    """A session whose requests have deadlines."""
     made = requests.Session()
     for scheme in ("http", "https"):
         made.mount(f"{scheme}://", EndingAdapter())
@@ -142,7 +142,7 @@ class _Watch:
         self._timer.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop the watch."""
         self._timer.cancel()
         self._timer.join()
         self._sock.close()
@@ -184,7 +184,7 @@ class _Connection(HTTPConnection):
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:
-        """Turns whatever a shut socket leads to into a TimeoutError, which urllib3 and requests know."""
+        """Turns every error of a shut socket into a TimeoutError, which urllib3 and requests know."""
         try:
             yield
         except Exception as error:

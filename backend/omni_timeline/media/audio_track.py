@@ -1,4 +1,4 @@
-"""Which of several sound tracks is heard, as people say it. A plain value: needs neither libav nor numpy."""
+"""The choice among several sound tracks, as users write it. A plain value: needs neither libav nor numpy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_audio_track(text: str) -> AudioTrack:
     """The value that "2" or "all" stands for.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: the text is neither.
     """
     track: AudioTrack = "all" if text.strip().lower() == "all" else int(text)
     if not is_audio_track(track):

@@ -1,4 +1,4 @@
-"""What is known of a video, and one window of it as a model will see and hear it: plain values.
+"""The properties of a video, and one window of it as a model sees and hears it: plain values.
 
 Knows shapes, units and what belongs together. Opens no file and needs no libav.
 """
@@ -20,7 +20,7 @@ HELD_SECONDS = 0.5  # s that a picture may stay: below, it is one at a low frame
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of its video. Times are seconds of the player: 0 is where its currentTime is 0.
+    """The properties of a video. Times are seconds of the player: 0 is where its currentTime is 0.
 
     Attributes:
         path: the file.
@@ -64,17 +64,17 @@ class Hold:
 
 @dataclass(frozen=True)
 class Clip:
-    """One window of a video, as the model will see and hear it. Times are seconds of the player.
+    """One window of a video, as the model sees and hears it. Times are seconds of the player.
 
     Attributes:
         info: the whole video.
         start: when the window begins.
         end: when it ends.
         frames: uint8 (N, 3, H, W), RGB: the picture at each instant.
-        times: the instants that the model is told, spread evenly from `start` to `end`, both included.
+        times: the instants that the model gets, spread evenly from `start` to `end`, both included.
         shown: when each of the N pictures appears, by its own timestamp; never decreasing.
         audio: float32 (S,), 16 kHz mono, exactly from `start` to `end`; None for a video without sound.
-        warnings: what a person should know, a sentence each.
+        warnings: sentences for the user about this clip.
     """
 
     info: VideoInfo

@@ -1,12 +1,12 @@
-"""Decoded frames become RGB as a browser shows it on an ordinary screen: sRGB, 8 bits, whatever the film was made in.
+"""Decoded frames of any colour space become RGB as a browser shows it on an ordinary screen: sRGB, 8 bits.
 
     standard    the matrix and the range that the stream names, else what Chromium guesses: BT.601, but BT.709 from 720
                 lines on, unless it is VP9 or AV1
     wide        BT.2020 primaries become those of sRGB, what lies outside is clipped
-    HDR         HLG and PQ are brought into what an ordinary screen can show, as Chromium does it (measured on 156)
+    HDR         HLG and PQ are brought into the range of an ordinary screen, as Chromium does it (measured on 156)
 
-For HDR that is: light up to 203 cd/m² (where video has its white) at half the screen's, brighter light along a curve
-that ends at 1000 cd/m². The curve is that of SMPTE ST 2094-50, annex C, for an ordinary screen, and hues are kept by
+In HDR, light up to 203 cd/m² (video's white) is shown at half the screen's light, brighter light along a curve that
+ends at 1000 cd/m². The curve is that of SMPTE ST 2094-50, annex C, for an ordinary screen, and hues are kept by
 applying it to the brightest of the three channels. Greys come out within 3 of Chromium's 255 levels, saturated colours
 within 20 in the middle; Chromium itself clips a coefficient of blue where it converts without a GPU.
 """
@@ -51,7 +51,7 @@ def rgb(reformatter: VideoReformatter, frame: Any, codec: str, width: int, heigh
 
 
 def _matrix(frame: Any, codec: str) -> Colorspace | None:
-    """What the stream's own YUV is to be read with; None where it says so itself."""
+    """The matrix for the stream's YUV; None where the stream names its own."""
     if frame.colorspace not in _UNSPECIFIED and codec not in _NEVER_SAYS:
         return None
     is_hd = frame.height >= _HD_LINES and codec not in _ALWAYS_601
@@ -59,7 +59,7 @@ def _matrix(frame: Any, codec: str) -> Colorspace | None:
 
 
 def _light_of(frame: Any) -> str | None:
-    """Which light the values stand for: "hlg", "pq" or "wide"; None for what sRGB's stand for."""
+    """The kind of light that the values stand for: "hlg", "pq" or "wide"; None for that of sRGB."""
     if frame.color_trc == ColorTrc.ARIB_STD_B67:
         return "hlg"
     if frame.color_trc == ColorTrc.SMPTE2084:
@@ -90,7 +90,7 @@ def _linear(light: str) -> NDArray[np.float32]:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
         power = value ** (1 / m2)
         found = (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1) * 10_000 / _REFERENCE_NITS
-    else:  # what is not HDR, browsers take for sRGB
+    else:  # browsers take everything but HDR for sRGB
         found = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return found.astype(np.float32)
 
@@ -104,7 +104,7 @@ def _gamma() -> NDArray[np.uint8]:
 
 
 def _dimmed(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a screen that ends at 1.0 shows of light of which 1.0 is reference white: half, then a Bézier curve to 1."""
+    """Light, of which 1.0 is reference white, as a screen that ends at 1.0 shows it: half, then a Bézier curve to 1."""
     peak, (knee_x, knee_y), (middle_x, middle_y) = _PEAK_NITS / _REFERENCE_NITS, (1.0, 0.5), (1.65, 0.825)
     a, b, c = knee_x - 2 * middle_x + peak, 2 * (middle_x - knee_x), knee_x - np.clip(light, knee_x, peak)
     t = (-b + np.sqrt(b * b - 4 * a * c)) / (2 * a)

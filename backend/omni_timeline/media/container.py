@@ -1,4 +1,4 @@
-"""Opening a media file: which files are opened at all, how much of one, and what a person is told of the others.
+"""Opening a media file: which formats are opened, how much of a file is read, and the error for any other file.
 
 Only files in the formats below are read, and nothing they refer to: playlists and other files that name further files
 are refused, so that a video cannot make this machine read something else. Knows nothing of frames.
@@ -30,7 +30,7 @@ _FORMATS = (
 _BUFFER_BYTES = 64 * 1024  # read at a time
 _HEADER = 512  # bytes looked at to say what a file is instead
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"[Reference]")
-_MAX_STREAMS = 100  # libavformat's own limit, far above ours: enough for ours to be the one that speaks
+_MAX_STREAMS = 100  # libavformat's own limit, far above ours, so that ours is reported
 
 
 @contextmanager
@@ -38,11 +38,11 @@ def open_media(file: MediaFile, limits: DecodeLimits) -> Iterator[Any]:
     """The file as an `av` input container, closed at the end of the `with` block.
 
     Raises:
-        MediaError: it is above a limit or not a media file that may be read.
+        MediaError: the file is above a limit, or is no media file that may be read.
     """
     try:
         container = av.open(
-            Reader(file),  # libav opens nothing, whatever the file's name or content says
+            Reader(file),  # libav opens no file, regardless of this one's name and content
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             # Every decoder heeds max_pixels before it makes a frame, also when the size changes in the middle. With a
@@ -64,9 +64,9 @@ def open_media(file: MediaFile, limits: DecodeLimits) -> Iterator[Any]:
 
 
 def packets_of(container: Any, *streams: Any) -> Iterator[Any]:
-    """The packets of some streams from where the container stands to where the file can no longer be read.
+    """The packets of some streams, from the container's position to the end of what can be read.
 
-    The data of the other streams is passed over.
+    The packets of other streams are skipped.
     """
     wanted = {stream.index for stream in streams}
     for other in container.streams:
@@ -83,7 +83,7 @@ def packets_of(container: Any, *streams: Any) -> Iterator[Any]:
 
 
 def decoded(stream: Any, packet: Any | None) -> list[Any]:
-    """The frames that come out when `packet` goes in, none if it is damaged; what the decoder holds for None."""
+    """The frames that decoding `packet` gives, none if it is damaged; for None, those that the decoder still holds."""
     try:
         frames: list[Any] = stream.codec_context.decode(packet)
     except av.error.MemoryError:
@@ -94,7 +94,7 @@ def decoded(stream: Any, packet: Any | None) -> list[Any]:
 
 
 def restamped(packets: Iterable[Any], stamps: NDArray[np.int64] | None) -> Iterator[Any]:
-    """The packets of a stream from its beginning with other presentation times; as they are for None."""
+    """The packets of a stream from its beginning, with other presentation times unless `stamps` is None."""
     for place, packet in enumerate(packets):
         if stamps is not None:
             packet.pts = int(stamps[place]) if place < len(stamps) and stamps[place] != NO_TIME else None
@@ -125,7 +125,7 @@ def _check_streams(file: MediaFile, container: Any, limits: DecodeLimits) -> Non
 
 
 def _what_is_wrong(file: MediaFile) -> str:
-    """One sentence about a file that libavformat does not open."""
+    """The message for a file that libavformat does not open."""
     name, header = file.name, file.head(_HEADER)
     text = header.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<" and b"<MPD" not in text:

@@ -80,8 +80,8 @@ class Screen:
     Args:
         film: how its first frame is shown.
         codec: the decoder's name.
-        width: pixels across of what comes out.
-        height: pixels down.
+        width: pixels across of the result.
+        height: pixels down of the result.
     """
 
     def __init__(self, film: Display, codec: str, width: int, height: int) -> None:
@@ -91,7 +91,7 @@ class Screen:
         self._reformatter = VideoReformatter()
 
     def show(self, frame: Any, display: Display) -> NDArray[np.uint8]:
-        """The frame, uint8 (3, height, width); one of another shape than the film's with black beside it."""
+        """The frame, uint8 (3, height, width); with black beside it where its shape is not the film's."""
         width, height = display.fitted(*self._size, self._film)
         stored = (height, width) if display.transpose else (width, height)
         picture = display.turn(rgb(self._reformatter, frame, self._codec, *stored)).transpose(2, 0, 1)

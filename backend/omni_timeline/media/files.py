@@ -1,7 +1,7 @@
 """A video's file, opened once.
 
-All that is read of it is of one content, whatever takes its place in the folder meanwhile; and the process that decodes
-it needs no right to open any file. Knows no libav.
+All reads see one content, even if another file takes its place in the folder; and the process that decodes it needs no
+right to open files. Knows no libav.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class MediaFile:
     """An open regular file.
 
     Attributes:
-        path: where it was found; for messages, and for libav to look at its ending.
-        descriptor: it, open for reading.
+        path: the path that was opened; for messages, and for libav, which looks at its ending.
+        descriptor: the descriptor, open for reading.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class MediaFile:
         """Open a file; it stays open.
 
         Raises:
-            MediaError: there is none, it is no regular file, it is empty or above a limit, or it may not be read.
+            MediaError: the file is missing, not regular, empty, above a limit, or may not be read.
         """
         name = path.name
         try:
@@ -75,16 +75,16 @@ class MediaFile:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The file's name, for messages."""
         return self.path.name
 
     def head(self, count: int) -> bytes:
-        """Its first bytes, at most `count`."""
+        """The file's first bytes, at most `count`."""
         return os.pread(self.descriptor, count, 0)
 
 
 class Reader:
-    """One way through an open file, from its beginning; several do not disturb each other. As PyAV reads files."""
+    """A position of its own in an open file, first at its beginning; a file object for PyAV."""
 
     def __init__(self, file: MediaFile) -> None:
         self.name = f"file:{file.path}"  # libav takes the ending for a hint, and nothing before it for a protocol
@@ -98,7 +98,7 @@ class Reader:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere, as files do; the new place."""
+        """Move the position, as file objects do; returns the new one."""
         if whence == os.SEEK_END:
             offset += os.fstat(self._descriptor).st_size
         elif whence == os.SEEK_CUR:
@@ -107,5 +107,5 @@ class Reader:
         return self._place
 
     def tell(self) -> int:
-        """The place of the next byte."""
+        """The position of the next byte."""
         return self._place

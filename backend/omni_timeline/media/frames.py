@@ -1,9 +1,9 @@
 """Frames of one video file, by their numbers: the cheapest exact way to a few of them.
 
 Between the frames that are wanted the file is entered at its keyframes. Where timestamps had to be mended, it is read
-from its beginning instead and its packets are numbered on the way: what need not be decoded costs little more than its
-bytes. Where what decodes contradicts the timestamps, `FrameLostError` says so, and the caller goes on with an index
-made by decoding, which counts all frames. All ways lead to the same frames, bit for bit.
+from its beginning instead and its packets are numbered on the way: packets that need not be decoded cost little more
+than reading them. Where what decodes contradicts the timestamps, `FrameLostError` says so, and the caller goes on with
+an index made by decoding, which counts all frames. All ways lead to the same frames, bit for bit.
 
 Knows nothing of time, windows, sampling or models.
 """
@@ -26,7 +26,7 @@ _TRIES = 4  # seeks before giving up; MPEG-TS is known to land behind the keyfra
 
 
 class FrameLostError(Exception):
-    """A frame the timestamps promised did not come out of the decoder, or came out in another order."""
+    """A frame that the timestamps announce did not come out of the decoder, or came out in another order."""
 
 
 def read_frames(index: FrameIndex, wanted: Sequence[int]) -> Iterator[tuple[int, Any, Display]]:

@@ -1,8 +1,8 @@
-"""Every frame of a file's picture: when it is shown, and where decoding can start to get at it.
+"""Every frame of a file's picture: when it is shown, and where decoding starts to reach it.
 
 There are two ways to know. By demuxing: the packets' timestamps tell which frames there are, and only the first is
 decoded. By decoding: every frame is decoded and counted, which is always right and takes as long as the video is. The
-first is used for as long as what decodes agrees with the timestamps. Both tell of the same frames.
+first is used for as long as the decoded frames agree with the timestamps. Both give the same frames.
 
 Knows nothing of windows, sampling or models. Times are seconds of the player.
 """
@@ -55,7 +55,7 @@ class FrameIndex:
     Attributes:
         stream: the stream's number in the file.
         codec: the decoder's name.
-        survey: what all packets of the file say.
+        survey: the times that all packets of the file state.
         seconds: when each frame is shown, ascending.
         end: when the last one ends.
         duration: when the last track ends.
@@ -64,9 +64,9 @@ class FrameIndex:
         pts: presentation time of each frame in ticks; its number where packets are numbered.
         starts: where decoding can start; None when the frames are to be fetched by counting.
         numbers: of each packet the number of its frame, negative for none; None where timestamps are the file's own.
-        limits: how much the file may ask for.
+        limits: the limits on the file.
         skippable: whether frames that no other refers to can be left out.
-        warnings: what a person should know about the file.
+        warnings: sentences for the user about the file.
     """
 
     file: MediaFile
@@ -87,7 +87,7 @@ class FrameIndex:
 
 
 def index_by_demuxing(file: MediaFile, limits: DecodeLimits) -> FrameIndex:
-    """The frames the packets' timestamps tell of; by decoding where these cannot be trusted.
+    """The index from the packets' timestamps; by decoding where these cannot be trusted.
 
     Only the first frame is decoded.
     """
@@ -99,7 +99,7 @@ def index_by_demuxing(file: MediaFile, limits: DecodeLimits) -> FrameIndex:
 
 
 def index_by_decoding(index: FrameIndex) -> FrameIndex:
-    """The frames that come out when everything is decoded, in place of those of an index that was wrong."""
+    """The index from decoding everything, in place of one that was wrong."""
     return _index_by_decoding(index.file, index.survey, index.limits)
 
 
@@ -141,7 +141,7 @@ def _mended_frames(
 
 
 def _index_of_packets(file: MediaFile, container: Any, found: Survey, limits: DecodeLimits) -> FrameIndex | None:
-    """The index the packets make, None if their timestamps contradict themselves or the first frame decoded."""
+    """The index from the packets; None if their timestamps contradict themselves or the first frame decoded."""
     stream, track = container.streams[found.tracks.picture], found.picture
     pts, dts = found.mended.pts[stream.index], track.dts
     is_made_up = container.format.name == "avi" and stream.codec_context.has_b_frames
@@ -187,14 +187,16 @@ def _index_of_packets(file: MediaFile, container: Any, found: Survey, limits: De
 
 
 def _said_of_stamps(file: MediaFile, found: Survey, bad: int) -> tuple[str, ...]:
-    """What was mended, a sentence each."""
+    """One sentence for each kind of change."""
     said = []
     if bad := bad + found.mended.bad:
-        said.append(f"Timestamps of {file.name} that are doubled or out of order were mended, and only these: {bad}.")
+        said.append(
+            f"Timestamps of {file.name} that are doubled or out of order were mended: {bad}. No others were changed."
+        )
     if restarts := found.mended.restarts:
         when = ", ".join(f"{second - found.zero:.1f}" for second in restarts[:5])
-        browsers = " Browsers play no more than what comes before." if found.has_player_clock else ""
-        said.append(f"The clock of {file.name} jumps at {when} s: what follows is laid directly behind.{browsers}")
+        browsers = " Browsers play only the first part." if found.has_player_clock else ""
+        said.append(f"The clock of {file.name} jumps at {when} s; the parts are joined without a gap.{browsers}")
     return tuple(said)
 
 

@@ -1,4 +1,4 @@
-"""Decoding in a process that can be stopped: what a stranger's file does to libav, it does there.
+"""Decoding in a process that can be stopped: what a hostile file does to libav, it does there.
 
     this process                       decoder process               worker, one for each open video
     Decoder  --- a socket -----------> imports av once, then
@@ -7,10 +7,10 @@
              <------------------- clips, over that socket -------------------------'
 
 The worker counts the frames once and answers for as long as the video is open. The kernel ends it at its deadline and
-at its memory limit; a crash ends it too. Each is that video's `MediaError`, and the next video has a new worker in
+at its memory limit; a crash ends it too. Each becomes that video's `MediaError`, and the next video has a new worker in
 milliseconds. The processes get no setting and no token, and end with this one.
 
-Knows nothing of how a file is read: `worker` is the other side, `wire` what the two say. Neither side imports torch.
+Knows nothing of how a file is read: `worker` is the other side, `wire` the messages. Neither side imports torch.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _START_SECONDS = 60.0  # s for the decoder process to come up; half a second whe
 class Decoder:
     """Opens videos, each in a worker process of its own. May be used by several threads at once.
 
-    The decoder process starts with the first video, again when it has gone, and again after a fork.
+    The decoder process starts with the first video, and again after it ended or this process forked.
 
     Args:
-        limits: what one video may ask for.
+        limits: the limits on one video.
     """
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
@@ -114,7 +114,7 @@ class Decoder:
         self.close()
 
     def __del__(self) -> None:
-        # One that nobody closes takes its processes along.
+        # A decoder that is not closed ends its processes too.
         self._stop()
 
     def _start(self, theirs: socket.socket) -> int:
@@ -122,7 +122,7 @@ class Decoder:
         with self._lock:
             try:
                 return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process
-            except OSError:  # killed while nobody was looking
+            except OSError:  # killed meanwhile
                 self._stop()
             try:
                 return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process
@@ -172,8 +172,8 @@ class Video:
 
     Attributes:
         path: the file.
-        info: what the file says of its video; what decoding found, once that was needed.
-        unconfined: what the kernel lacks to confine the worker, in words.
+        info: the properties of the video, by timestamps; by decoding once that was needed.
+        unconfined: the protections that the kernel lacks, in words.
     """
 
     def __init__(self, path: Path, limits: DecodeLimits, worker: socket.socket, end: Callable[[], int | None]) -> None:
@@ -246,13 +246,13 @@ class Video:
         return array
 
     def _broken(self, error: OSError | None) -> MediaError:
-        """What the end of the worker means for the person with the file."""
+        """The error of a video whose worker ended."""
         status = self._end()
         name, limits = self.path.name, self._limits
         if isinstance(error, TimeoutError) or status == -signal.SIGALRM:
             why = f"it takes longer than DECODE_SECONDS ({limits.seconds:g}) allows"
         elif status == -signal.SIGKILL:
-            why = "the machine was out of memory, or somebody ended the decoder"
+            why = "the machine was out of memory, or the decoder was killed"
         elif status is not None and status < 0:
             why = f"the decoder crashed on it ({signal.Signals(-status).name}); the file is probably damaged"
         else:

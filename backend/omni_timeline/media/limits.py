@@ -1,4 +1,4 @@
-"""How much one video may ask of this machine. A plain value: it crosses processes, and needs no libav."""
+"""The limits on one video. A plain value: it crosses processes, and needs no libav."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """How much one video may ask of this machine. Above a limit it is refused with an error that names the setting.
+    """The limits on one video. A video above one is refused with an error that names the setting.
 
-    The last two hold in `decoder` alone, which has a process that can be stopped.
+    The last two hold in `isolated` alone, whose process can be stopped.
 
     Attributes:
         file_bytes: size of the file; MAX_VIDEO_BYTES. The default is generous, for files that were not fetched.
-        pixels: of one frame, as stored and as displayed; MAX_VIDEO_PIXELS. The default holds 8K (8192 x 4320).
-        frames: in the file, or packets of its video; MAX_VIDEO_FRAMES. The default holds nine hours at 60 fps.
-        duration: seconds; MAX_VIDEO_SECONDS.
+        pixels: pixels of one frame, as stored and as displayed; MAX_VIDEO_PIXELS. The default holds 8K (8192 x 4320).
+        frames: frames in the file, or packets of its picture; MAX_VIDEO_FRAMES. The default holds nine hours at 60 fps.
+        duration: seconds of the video; MAX_VIDEO_SECONDS.
         streams: tracks of any kind; MAX_VIDEO_STREAMS.
-        seconds: by the clock on the wall, for opening a video or for one clip of it; DECODE_SECONDS.
-        memory_bytes: while it is decoded; DECODE_MEMORY_BYTES.
+        seconds: wall-clock time for opening a video, or for one clip of it; DECODE_SECONDS.
+        memory_bytes: memory of the process that decodes; DECODE_MEMORY_BYTES.
 
     Raises:
-        ValueError: a limit that is not above 0.
+        ValueError: a limit is not above 0.
     """
 
     file_bytes: int = 64 * 1024**3

@@ -1,4 +1,4 @@
-"""At which instants a window is looked at, and which picture stands at each: arithmetic on when pictures appear.
+"""The instants at which a window is sampled, and the picture at each: arithmetic on when pictures appear.
 
 Knows nothing of files. Times are seconds of the player.
 """
@@ -16,9 +16,9 @@ _OF_ONE_PICTURE = 4  # instants: both ends and two between them, so that two ste
 
 
 def count_instants(appear: NDArray[np.float64], start: float, end: float, most: int) -> int:
-    """How many instants a window is looked at: `most`, or four where one picture stands all the time.
+    """The number of instants at which a window is sampled: `most`, or four where one picture stands all the time.
 
-    Also where there are fewer pictures than instants: of those that repeat, the model learns when the picture changes.
+    It is `most` also where there are fewer pictures: from those that repeat, the model learns when the picture changes.
     With the demo checkpoint and films of half a picture to two pictures a second, measured against what is on the
     screen, no smaller number did better; and for one picture with sound, 2 to 50 instants did equally well.
 
@@ -26,7 +26,7 @@ def count_instants(appear: NDArray[np.float64], start: float, end: float, most: 
         appear: when each picture appears, ascending.
         start: when the window begins.
         end: when it ends.
-        most: how many instants are asked for.
+        most: the number of instants of other windows.
     """
     first, last = np.searchsorted(appear[1:], (start, end), side="right")
     return most if first < last else min(most, _OF_ONE_PICTURE)

@@ -1,11 +1,11 @@
-"""What the kernel is asked to forbid a process that decodes strangers' files: all but computing and its own socket.
+"""What the kernel forbids a process that decodes untrusted files: all but computing and its own socket.
 
-    no new privileges   nothing it could execute would gain any
+    no new privileges   no program that it could execute would gain any
     Landlock            no file can be opened, made, changed or removed; no TCP; no signal, no socket beyond it
     seccomp             no open, no socket, no program, no process, no look into another one (x86-64 and arm64)
     RLIMIT_NPROC        no process even where seccomp is missing, for a user that has others
 
-Each is tried by itself: what a kernel lacks is named, and the rest holds. The file to decode and the socket are open
+Each is tried separately: what a kernel lacks is named, and the rest holds. The file to decode and the socket are open
 before. Knows Linux' numbers, from its headers (include/uapi/linux), and nothing of videos.
 """
 
@@ -73,12 +73,12 @@ FORBIDDEN = {
     },
 }  # fmt: skip
 CLONE = {"x86_64": 56, "aarch64": 220}
-CLONE3 = 435  # its flags lie in memory, where no filter can look: told that it does not exist, libc takes `clone`
+CLONE3 = 435  # its flags lie in memory, where no filter can look: reported as missing, so that libc uses `clone`
 KILL = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill, tgkill
 
 
 def enter() -> list[str]:
-    """Forbid this process all but computing, from here on and for good; what the kernel lacks, in words."""
+    """Forbid this process all but computing, for good; returns what the kernel lacks, in words."""
     missing = []
     for name, step in (
         ("no new privileges", _no_new_privileges),
@@ -148,7 +148,7 @@ def _program(machine: str, process: int) -> list[bytes]:
     # Threads, but no processes: a clone needs CLONE_THREAD.
     with_flag = struct.pack("HBBI", 0x45, 1, 0, CLONE_THREAD)
     program += [unless_equal(CLONE[machine], 4), load(first_argument), with_flag, answer(ERRNO_EACCES), answer(ALLOW)]
-    for kill in KILL[machine]:  # signals to itself, as `abort` sends them, and to nobody else
+    for kill in KILL[machine]:  # signals to itself, as `abort` sends them, and to no other process
         own = struct.pack("HBBI", 0x15, 1, 0, process)
         program += [unless_equal(kill, 4), load(first_argument), own, answer(ERRNO_EACCES), answer(ALLOW)]
     return [*program, answer(ALLOW)]

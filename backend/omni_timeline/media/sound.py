@@ -1,4 +1,4 @@
-"""The sound of one file on the player's clock: 16 kHz, mono, covering exactly the seconds asked for.
+"""The sound of one file on the player's clock: 16 kHz, mono, covering exactly the requested seconds.
 
 Every decoded piece is laid where its own timestamp says, so late starts, early ends and gaps become silence and
 nothing slides. Knows nothing of frames.
@@ -33,10 +33,10 @@ class SoundTrack:
 
     Attributes:
         file: the file.
-        stream: the track's number in it.
+        stream: the track's number in the file.
         zero: container seconds at which the player's clock is 0.
         stamps: presentation times of its packets where the file's own were mended, else None.
-        limits: how much the file may ask for.
+        limits: the limits on the file.
     """
 
     file: MediaFile
@@ -49,7 +49,7 @@ class SoundTrack:
 def read_sound(
     tracks: Iterable[SoundTrack], start: float, end: float
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """The sound from `start` to `end`, the mean of all tracks that decode, and what a person should know about it.
+    """The sound from `start` to `end`, the mean of all tracks that decode, and warnings for the user.
 
     Returns:
         float32 (samples_in(end - start),), silence where nothing sounds; None if nothing of any track decodes.
@@ -69,8 +69,8 @@ def read_sound(
 def mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of all channels (samples, channels); the loudest of them where they cancel each other.
 
-    That is where the mean has less than a quarter of the power that it would have if the channels had nothing to do
-    with each other: a microphone with its wires crossed, a stereo signal that is the same on both sides, turned over.
+    They cancel where the mean has less than a quarter of the power that it would have if the channels were unrelated: a
+    microphone with its wires crossed, a stereo signal whose sides are each other's opposite.
     """
     mean: NDArray[np.float32] = samples.mean(axis=1)
     power = np.square(samples).mean(axis=0)
@@ -98,7 +98,7 @@ def _read_track(track: SoundTrack, start: float, end: float) -> tuple[NDArray[np
 
 
 class _Reader:
-    """Decodes one track, and keeps in mind what libav could not do."""
+    """Decodes one track, and counts the seconds that libav could not decode."""
 
     def __init__(self, track: SoundTrack, start: float, end: float) -> None:
         self._track = track
@@ -107,7 +107,7 @@ class _Reader:
         self._why: str | None = None
 
     def remark(self, *, nothing: bool) -> str | None:
-        """What a person should know."""
+        """The warning about what was not decoded, None for none; `nothing`: none of the track was."""
         name, why = self._track.file.name, f" ({self._why})" if self._why else ""
         if nothing:
             return f"The sound of {name} ({self._codec()}) cannot be decoded{why}; it is left out."
@@ -186,7 +186,7 @@ class _Reader:
 
     def _lose(self, error: Exception, second: float, lasting: float) -> None:
         reason = getattr(error, "strerror", None) or str(error)
-        if not reason.startswith("Error number"):  # one that libav has no words for
+        if not reason.startswith("Error number"):  # errors without a text of libav
             self._why = self._why or reason
         start, end = self._span
         self._lost += max(0.0, min(second + lasting, end) - max(second, start))

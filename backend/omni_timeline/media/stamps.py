@@ -1,6 +1,6 @@
-"""What a container says of time, put right: stamps that are doubled, fall behind or run ahead, and clocks that restart.
+"""A container's timestamps, mended: those that are doubled, fall behind or run ahead, and clocks that restart.
 
-One bad stamp mends one stamp; all the others stay what they are. Only arrays of numbers here: no libav, no files.
+Only bad stamps are changed. Knows arrays of numbers only: no libav, no files.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Stamps:
 
     @property
     def clock(self) -> NDArray[np.int64]:
-        """What should never go back: the decoding times, or the presentation times where there are none."""
+        """The stamps that should never decrease: decoding times, or presentation times where there are none."""
         return np.where(self.dts == NO_TIME, self.pts, self.dts)
 
     def unwrapped(self, period: int) -> Stamps:
         """The stamps of a clock that begins again after `period` ticks, as the file has them.
 
-        libavformat takes a clock that falls back for one that came to its end, and counts on from there: what follows
-        seems far ahead. Where it does not, it was right.
+        libavformat takes a clock that falls back for one that has wrapped, and adds a period to what follows. Where no
+        stamp is that far ahead, nothing changes.
         """
         clock = self.clock[self.clock != NO_TIME]
         if not np.any((np.diff(clock) > period / 1000) & (clock[1:] >= period)):
@@ -71,8 +71,8 @@ class Mended:
     """The stamps of several tracks on one clock that never goes back.
 
     Attributes:
-        pts: of every track the presentation times, by its number.
-        changed: the numbers of the tracks of which some are not those of the file.
+        pts: the presentation times of each track, by its number.
+        changed: the numbers of the tracks of which some times are not those of the file.
         bad: how many stamps were mended.
         restarts: when a clock began again, in seconds of the joined one.
     """
@@ -85,7 +85,7 @@ class Mended:
 
 @dataclass
 class _Recording:
-    """What lies between two restarts: where it is in each track, and its span in seconds of its own clock."""
+    """The part between two restarts: where it is in each track, and its span in seconds of its own clock."""
 
     parts: dict[int, slice]
     start: float = np.inf
@@ -132,7 +132,7 @@ def mend(tracks: Mapping[int, Stamps], gap: float = np.inf) -> Mended:
 def _sorted_out(track: Stamps, gap: float) -> tuple[NDArray[np.bool_], list[int]]:
     """`sort_out` of a track, some of whose packets may have no time at all.
 
-    What is not shown is passed over: an MP4's edits repeat packets that are decoded only for those behind them.
+    Packets that are not shown are left out: an MP4's edits repeat packets that are decoded only for those behind them.
     """
     clock = track.clock
     known = np.flatnonzero(track.shown & (clock != NO_TIME))

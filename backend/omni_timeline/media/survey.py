@@ -1,4 +1,4 @@
-"""All packets of a file, read once without being decoded: what its tracks say of time, and the player's clock.
+"""All packets of a file, read once without being decoded: the times of its tracks, and the player's clock.
 
     container   what the packets' stamps say, mended where they contradict themselves (`stamps`)
     player      seconds since the instant at which a browser's currentTime is 0. Of MP4 and Matroska that is the
@@ -34,19 +34,19 @@ _DISCONTINUOUS = {"mpegts": 10.0, "mpeg": 10.0}  # s; formats whose clock may ju
 
 @dataclass(frozen=True)
 class Survey:
-    """What the packets of a file say.
+    """The times and properties that the packets of a file state.
 
     Attributes:
-        tracks: which of its tracks are played.
-        stamps: of each track that is played, by its number, as the file has them.
-        mended: the same on one clock.
+        tracks: the tracks that are played.
+        stamps: the stamps of each track that is played, by its number, as the file has them.
+        mended: the stamps of these tracks on one clock.
         keys: whether each packet of the picture is a keyframe.
         display: how the first frame of the picture that decodes is shown.
-        pixel_aspect: how much wider than high its pixels are.
-        coded_aspect: what the decoder alone says of that, which the container may know better.
-        is_interlaced: whether it consists of two fields.
-        first_pts: its (mended) presentation time in ticks; None where it has none that can be right.
-        has_player_clock: whether it is in a format that browsers play.
+        pixel_aspect: width over height of the picture's pixels.
+        coded_aspect: the same as the decoder alone states it; the container's may be better.
+        is_interlaced: whether the first frame consists of two fields.
+        first_pts: the (mended) presentation time of the first frame in ticks; None where it has no plausible one.
+        has_player_clock: whether the file is in a format that browsers play.
         zero: seconds of the (mended) container's clock at which the player's is 0.
         ends: when each track ends, in seconds of the player.
     """
@@ -164,7 +164,7 @@ def _on_player_clock(
 
 
 def _first_pts(track: Stamps, pts: NDArray[np.int64], first: int | None) -> int | None:
-    """What became of the stamp of the first frame that decodes; None where far too many come before it."""
+    """The mended stamp of the first frame that decodes; None where far too many come before it."""
     if first is None or first not in track.pts:
         return None
     packet = int(np.argmax(track.pts == first))

@@ -26,7 +26,7 @@ class Tracks:
     Attributes:
         picture: the one that is watched.
         moving: all pictures that move.
-        sounds: all sound tracks that can be decoded; all there are where none can.
+        sounds: all sound tracks that can be decoded; all sound tracks where none can.
         heard: which of `sounds` is heard by default; None where there is none.
     """
 
@@ -44,7 +44,7 @@ class Tracks:
         return () if self.heard is None else (self.heard,)
 
     def remarks(self, name: str, audio_track: AudioTrack, *, audio: bool) -> tuple[str, ...]:
-        """What a person should know of a choice that was made for them, a sentence each."""
+        """Warnings about the choice among several tracks, a sentence each."""
         said = []
         if len(self.moving) > 1:
             number = self.moving.index(self.picture) + 1
@@ -64,7 +64,7 @@ class Tracks:
 
 
 def choose_tracks(file: MediaFile, container: Any, limits: DecodeLimits) -> Tracks:
-    """Of several tracks the first that is enabled; of pictures the first that moves, a still only for want of others.
+    """Of several tracks the first that is enabled; of pictures the first that moves, a still only where nothing moves.
 
     Chromium heeds the flag "enabled" of MP4 and does not heed Matroska's "default" (measured on 156).
 

@@ -39,7 +39,7 @@ _SHORTFALL = 0.25  # s; containers round their durations and leave out the last 
 
 
 def probe(path: Path | str, limits: DecodeLimits | None = None) -> VideoInfo:
-    """What the file says of its video; reads all timestamps and decodes one frame.
+    """The properties of a video; reads all timestamps and decodes one frame.
 
     Raises:
         MediaError: the file is missing or nothing in it can be used as a video.
@@ -58,9 +58,9 @@ def load_clip(
     audio_track: AudioTrack = None,
     limits: DecodeLimits | None = None,
 ) -> Clip:
-    """One window of a video, decoded in this process: `Video.clip` of a file that is not needed again.
+    """One window of a video, decoded in this process: `Video.clip` for a file that is opened once.
 
-    `isolated` does the same in a process of its own, for files of strangers.
+    `isolated` does the same in a process of its own, for untrusted files.
     """
     return Video(path, limits).clip(
         frames=frames, start=start, end=end, resize=resize, audio=audio, audio_track=audio_track
@@ -72,7 +72,7 @@ class Video:
 
     Args:
         file: the file, or where it is.
-        limits: how much it may ask for; time and memory are not limited here.
+        limits: the limits on the file; time and memory are not limited here.
 
     Raises:
         MediaError: the file is missing, above a limit, or nothing in it can be used as a video.
@@ -88,7 +88,7 @@ class Video:
 
     @property
     def info(self) -> VideoInfo:
-        """What the file says of its video."""
+        """The properties of the video."""
         return _info(self._index)
 
     def clip(
@@ -130,7 +130,7 @@ class Video:
         *,
         audio: bool,
     ) -> Clip:
-        """By the timestamps if they hold, by counting if not."""
+        """The clip by the timestamps if they hold, by counting if not."""
         try:
             return self._clip(frames, start, end, resize, audio_track, audio=audio)
         except FrameLostError:
@@ -172,7 +172,7 @@ class Video:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What a person is told of a file that libav stumbles over where nothing can be saved of it."""
+    """Turns libav's errors and a lack of memory into a `MediaError`."""
     try:
         yield
     except MemoryError as error:

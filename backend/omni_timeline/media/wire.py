@@ -1,4 +1,4 @@
-"""What the processes that decode videos say to each other, as values; JSON on the wire, nothing that is run.
+"""The messages between the processes that decode videos, as values; JSON on the wire, nothing that is executed.
 
     this process                          decoder process                    worker
     StartWorker(limits), a socket  --->   forks
@@ -32,7 +32,7 @@ MAX_MESSAGE_BYTES = 64 * 1024**2  # of the JSON: the times of two million frames
 
 @dataclass(frozen=True)
 class StartWorker:
-    """Fork a worker that answers on the socket that comes along."""
+    """Fork a worker that answers on the socket sent along with this."""
 
     limits: DecodeLimits
 
@@ -46,7 +46,7 @@ class WorkerStarted:
 
 @dataclass(frozen=True)
 class EndWorker:
-    """End a worker; one that `is_gone` gets a moment to leave its exit status."""
+    """End a worker; if `is_gone`, its socket has ended, and it gets a moment to exit."""
 
     process: int
     is_gone: bool
@@ -54,21 +54,21 @@ class EndWorker:
 
 @dataclass(frozen=True)
 class WorkerEnded:
-    """A worker's exit status as `subprocess` has it; None when it did not end by itself."""
+    """A worker's exit status as `subprocess` has it; None when it had to be killed."""
 
     status: int | None
 
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Read the file that comes along, open; the first message to a worker. `path` is what people call it."""
+    """Read the open file sent along with this; the first message to a worker. `path` is for messages."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class VideoOpened:
-    """What the file says of its video. `unconfined`: what the kernel lacks to confine the worker."""
+    """The properties of the video. `unconfined`: the protections that the kernel lacks."""
 
     info: VideoInfo
     unconfined: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class ClipRead:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a video or a clip cannot be had, in a sentence for the person with the file."""
+    """Why a video cannot be opened or a clip not decoded, in a sentence for the user."""
 
     sentence: str
 

@@ -1,6 +1,6 @@
 """The processes that decode videos: one that forks, and a worker for each open video.
 
-Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `isolated`, which talks to it in the words of `wire`. The
+Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `isolated`, which sends it the messages of `wire`. The
 process imports av once. Each worker gets an open file and decodes it, under limits that the kernel holds it to and in a
 sandbox in which nothing else can be opened, started or reached.
 """
@@ -73,7 +73,7 @@ def serve(control: socket.socket) -> None:
 
 
 def import_ahead() -> None:
-    """Import what av and numpy would import when it is first needed: a worker could not open it any more."""
+    """Import the modules that av and numpy import when first needed: a worker could not open them any more."""
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -82,7 +82,7 @@ def import_ahead() -> None:
 
 
 def _reap(message: EndWorker, workers: set[int]) -> int | None:
-    """End a worker that still runs; its exit status, None if it did not end by itself."""
+    """End a worker that still runs; returns its exit status, None if it had to be killed."""
     worker = message.process
     if worker not in workers:
         return None

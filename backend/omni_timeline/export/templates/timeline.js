@@ -102,8 +102,8 @@
 
   function unplayable() {
     playable = false;
-    $("notice").textContent = "This browser cannot play the video: it is not where it was when this page was written, "
-      + "or of a kind that the browser does not know. The timeline works all the same.";
+    $("notice").textContent = "This browser cannot play the video: the file was moved since this page was written, "
+      + "or the browser does not support its format. The timeline still works.";
     $("notice").hidden = false;
     player.hidden = true;
   }
