@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omni_timeline.errors import MediaError, RetryableError
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
 MAX_CARRIED_BYTES = 64 * 1024**2  # of one video: three windows or so of 50 frames
 
-Wanted = tuple[int, float, float | None, tuple[int, int] | None]
+Wanted = tuple[int, float, float | None, tuple[int, int] | None, AudioTrack]
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,16 @@ class _Recorder:
         )
 
     def clip(
-        self, *, frames: int = 50, start: float = 0.0, end: float | None = None, size: tuple[int, int] | None = None
+        self,
+        *,
+        frames: int = 50,
+        start: float = 0.0,
+        end: float | None = None,
+        size: tuple[int, int] | None = None,
+        audio_track: AudioTrack = None,
     ) -> Clip:
-        clip = self._video.clip(frames=frames, start=start, end=end, size=size)
-        self.clips[frames, start, end, size] = clip
+        clip = self._video.clip(frames=frames, start=start, end=end, size=size, audio_track=audio_track)
+        self.clips[frames, start, end, size, audio_track] = clip
         return clip
 
 
@@ -98,15 +105,21 @@ class CarriedVideo:
         self.info = carried.info
 
     def clip(
-        self, *, frames: int = 50, start: float = 0.0, end: float | None = None, size: tuple[int, int] | None = None
+        self,
+        *,
+        frames: int = 50,
+        start: float = 0.0,
+        end: float | None = None,
+        size: tuple[int, int] | None = None,
+        audio_track: AudioTrack = None,
     ) -> Clip:
         """As `media.isolated.Video.clip`; a clip that was carried is handed out once."""
-        clip = self._clips.pop((frames, start, end, size), None)
+        clip = self._clips.pop((frames, start, end, size, audio_track), None)
         if clip is None:
             if self._video is None:
                 self._video = self._open_file()
             with _known_as(self._name, self._video.info.path):
-                clip = self._video.clip(frames=frames, start=start, end=end, size=size)
+                clip = self._video.clip(frames=frames, start=start, end=end, size=size, audio_track=audio_track)
         self.info = clip.info
         return clip
 

@@ -7,7 +7,9 @@ same checkpoint wherever the model runs. Knows no Ray.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,27 @@ class Parts:
     files: Videos
     cache: PredictionCache
     limits: DecodeLimits
+
+
+class FewAtATime:
+    """Videos of which no more than a few are fetched at a time; the others wait for their turn.
+
+    Args:
+        videos: where they are.
+        fetches: how many are fetched at a time.
+    """
+
+    def __init__(self, videos: Videos, fetches: int) -> None:
+        self._videos = videos
+        self._turns = threading.BoundedSemaphore(fetches)
+
+    @contextmanager
+    def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
+        """As `Videos.local`."""
+        with ExitStack() as fetched:
+            with self._turns:
+                path = fetched.enter_context(self._videos.local(url, task_id=task_id))
+            yield path
 
 
 MakeParts = Callable[[], Parts]  # called on each machine, whose own settings it reads

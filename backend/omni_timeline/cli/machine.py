@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omni_timeline.batch.folder import FolderVideos
-from omni_timeline.batch.nodes import Parts
+from omni_timeline.batch.nodes import FewAtATime, Parts
 from omni_timeline.label_studio.files import VideoFiles
+from omni_timeline.label_studio.host_slots import SLOTS
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.service.server import limits_of
 from omni_timeline.service.settings import Settings
-
-FETCHES = 8  # at a time on one machine, so that Label Studio can answer people too
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ThisMachine:
             cache_bytes=settings.cache_bytes,
         )
         return Parts(
-            files if self.videos is None else FolderVideos(self.videos),
+            FewAtATime(files, SLOTS) if self.videos is None else FolderVideos(self.videos),
             PredictionCache(folder / "predictions", settings.prediction_cache_bytes),
             limits_of(settings),
         )

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import RequestError
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.model.family import ModelFacts, ModelFamily, Row
 from omni_timeline.pipeline.clock import Clock
@@ -38,7 +39,13 @@ class OpenVideo(Protocol):
         """What is known of the video so far."""
 
     def clip(
-        self, *, frames: int = 50, start: float = 0.0, end: float | None = None, size: tuple[int, int] | None = None
+        self,
+        *,
+        frames: int = 50,
+        start: float = 0.0,
+        end: float | None = None,
+        size: tuple[int, int] | None = None,
+        audio_track: AudioTrack = None,
     ) -> Clip:
         """A window of the video."""
 
