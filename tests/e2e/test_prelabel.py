@@ -1,0 +1,183 @@
+"""`prelabel` with a real Label Studio and a real Ray, of which any part may be killed at any moment.
+
+After the command was run again, every good task has exactly one prediction of the version, and every bad one a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omni_timeline.synthetic import draw_scene, write_video
+from places import ROOT
+
+from .backends import command_of, different, family, until
+from .label_studio import LabelStudio, label_studio, local_environ
+
+pytestmark = pytest.mark.e2e
+
+PREDICTED, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit codes
+PATIENCE = 240.0  # s; only a test that fails waits so long
+LOCAL = "/data/local-files/?d="
+
+
+@dataclass
+class Studio:
+    """A Label Studio that can be stopped and started again, with all that it keeps."""
+
+    open: Callable[[], AbstractContextManager[LabelStudio]]
+    running: AbstractContextManager[LabelStudio] | None = None
+    now: LabelStudio = field(init=False)
+
+    def start(self) -> None:
+        self.running = self.open()
+        self.now = self.running.__enter__()
+
+    def stop(self) -> None:
+        if self.running is not None:
+            self.running.__exit__(None, None, None)
+            self.running = None
+
+    def project(self, *videos: str) -> int:
+        """A new project with a task for each video; its number."""
+        number = self.now.create_project("prelabel", (ROOT / "label_config.xml").read_text())
+        rows = [{"data": {"video": video}} for video in videos]
+        self.now.call("POST", f"/api/projects/{number}/import", json=rows)
+        return number
+
+    def tasks(self, project: int) -> dict[str, dict[str, Any]]:
+        """The tasks of a project with their predictions, by what they call their video."""
+        listed = self.now.call("GET", "/api/tasks", params={"project": project, "page_size": 1000, "fields": "all"})
+        return {task["data"]["video"]: task for task in listed["tasks"]}
+
+    def predicted(self, project: int) -> int:
+        """How many predictions a project has."""
+        return int(self.now.call("GET", f"/api/projects/{project}/")["total_predictions_number"])
+
+
+@pytest.fixture(scope="module")
+def own(
+    studio: LabelStudio, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Studio]:
+    """One of these tests alone, with what the others' had in it: to make a new database takes a minute."""
+    venv = Path(os.environ.get("LABEL_STUDIO_VENV", request.config.rootpath / ".venv-label-studio"))
+    folder = tmp_path_factory.mktemp("prelabel")
+    shutil.copytree(studio.log.parent / "data", folder / "data")  # type: ignore[attr-defined]
+    own = Studio(lambda: label_studio(venv, folder))
+    own.start()
+    port = int(own.now.url.rsplit(":", 1)[1])
+    own.open = lambda: label_studio(venv, folder, port)
+    yield own
+    own.stop()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 clips that are all different, and files that are none."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed in range(6):
+        scene = draw_scene(np.random.default_rng(seed), 4.0 + seed % 3, sound=seed % 2 == 1)
+        drawn = write_video(scene, folder / f"drawn{seed}.mp4", fps=10, height=56, width=84)
+        for number in range(10):
+            different(drawn, number, folder)
+        drawn.unlink()
+    (folder / "text.mp4").write_bytes(b"this is no video" * 100)
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@contextmanager
+def prelabel(own: Studio, clips: Path, folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """The command, running; ended with all that it has started at the end."""
+    environ = local_environ(
+        LABEL_STUDIO_URL=own.now.url,
+        LABEL_STUDIO_API_KEY=own.now.token,
+        LOCAL_FILES_ROOT=str(clips),
+        CACHE_DIR=str(folder / "cache"),
+        MODEL="demo",
+        DEVICE="cpu",
+    )
+    command = [sys.executable, "-m", "omni_timeline", "prelabel", *map(str, arguments)]
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen(
+            command, env=environ, stdout=log, stderr=log, text=True, start_new_session=True, cwd=folder
+        )
+    try:
+        yield process
+    finally:
+        for pid in family(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def run(own: Studio, clips: Path, folder: Path, *arguments: object) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of the command, run to its end."""
+    with prelabel(own, clips, folder, *arguments, "--report", folder / "report.json") as process:
+        code = process.wait(PATIENCE)
+    return code, json.loads((folder / "report.json").read_text())
+
+
+def those(process: subprocess.Popen[str], what: bytes) -> list[int]:
+    """The processes of the command whose command line has this in it."""
+    return [pid for pid in family(process.pid) if what in command_of(pid)]
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def copies(own: Studio, project: int) -> dict[str, int]:
+    """How many predictions each task has, by its video."""
+    return {name: len(task["predictions"]) for name, task in own.tasks(project).items()}
+
+
+def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own: Studio, clips: Path, tmp_path: Path):
+    uploaded = clips / "drawn0-0.mp4"
+    good = [LOCAL + path.name for path in sorted(clips.glob("drawn*")) if path != uploaded][:53]
+    bad = [LOCAL + "text.mp4", LOCAL + "empty.mp4", LOCAL + "missing.mp4", "", "https://127.0.0.1:1/x.mp4", "file:///x"]
+    project = own.project(*good, *bad)
+    good.append(own.now.upload(project, uploaded))
+    own.now.create_task(project, good[-1])
+    assert len(good) + len(bad) == 60
+
+    with prelabel(own, clips, tmp_path, "--project", project, "--engine", "ray") as process:
+        assert until(lambda: bool(those(process, b"omni_timeline.media.worker")), PATIENCE), tmp_path
+        os.kill(those(process, b"omni_timeline.media.worker")[0], signal.SIGKILL)
+        assert until(lambda: own.predicted(project) > 0, PATIENCE)
+        [model] = those(process, b"omni_timeline.model.worker")
+        actor = parent(model)
+        assert b"ray::" in command_of(actor)
+        os.kill(actor, signal.SIGKILL)
+        before = own.predicted(project)
+        assert until(lambda: own.predicted(project) > before, PATIENCE)
+        of_the_driver = family(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        assert own.predicted(project) < len(good)  # it was in the middle of it
+    assert until(lambda: not any(b"omni_timeline" in command_of(pid) for pid in of_the_driver), PATIENCE)
+
+    with prelabel(own, clips, tmp_path, "--project", project, "--engine", "ray") as process:
+        before = own.predicted(project)
+        assert until(lambda: own.predicted(project) > before, PATIENCE)
+        own.stop()
+        own.start()
+        assert process.wait(PATIENCE) == SOME_FAILED
+
+    code, report = run(own, clips, tmp_path, "--project", project, "--engine", "local")
+    assert copies(own, project) == {**dict.fromkeys(good, 1), **dict.fromkeys(bad, 0)}
+    assert code == SOME_FAILED
+    assert (report["predicted"], report["already_there"], report["failed"]) == (0, len(good), len(bad))
+    assert all(failure["reason"].endswith(".") for failure in report["failures"])
+    assert "generate" not in report["seconds_by_stage"]  # nothing was asked of the model
