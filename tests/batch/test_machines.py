@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omni_timeline.batch.cluster import Sizes, share_out
+from omni_timeline.batch.cluster import Sizes, require, share_out
 from omni_timeline.batch.machines import Wanted
 from omni_timeline.batch.nodes import NodeReport, admit, code_version, report
 from omni_timeline.errors import ModelError, RequestError
@@ -77,13 +77,23 @@ def test_cores_and_gpus_are_shared_out(cpus: int, gpus: int, wanted: Wanted, siz
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "wanted", "sentence"),
+    ("cpus", "gpus", "wanted", "sizes"),
     [
-        (8, 1, Wanted(gpus=2), "have 1 GPUs"),
-        (4, 0, Wanted(workers=4), "4 copies of the model and 1 decoders need a core each"),
-        (4, 0, Wanted(workers=2, decoders=3), "lower --num-workers or --num-decoders"),
+        (8, 1, Wanted(gpus=2), Sizes(1, 1, 1, 7)),
+        (4, 0, Wanted(workers=4), Sizes(3, 0, 1, 1)),
+        (2, 0, Wanted(workers=2, decoders=2), Sizes(1, 0, 1, 1)),
     ],
 )
-def test_more_than_there_is_cannot_be_had(cpus: int, gpus: int, wanted: Wanted, sentence: str):
-    with pytest.raises(RequestError, match=sentence):
+def test_more_than_there_is_is_refused_at_the_start_and_less_goes_on_when_machines_have_left(
+    cpus: int, gpus: int, wanted: Wanted, sizes: Sizes
+):
+    found = share_out(cpus, gpus, wanted)
+    assert found == sizes
+    with pytest.raises(RequestError, match=f"room for {sizes.models} copies"):
+        require(wanted, found)
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "wanted"), [(1, 0, Wanted()), (8, 0, Wanted(gpus=1)), (0, 0, Wanted())])
+def test_without_room_for_one_model_nothing_begins(cpus: int, gpus: int, wanted: Wanted):
+    with pytest.raises(RequestError, match="too little for the model"):
         share_out(cpus, gpus, wanted)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.cluster_utils import Cluster
 
 from omni_timeline.synthetic import draw_scene, write_video
 from places import ROOT
@@ -53,6 +54,8 @@ class Studio:
     def project(self, *videos: str) -> int:
         """A new project with a task for each video; its number."""
         number = self.now.create_project("prelabel", (ROOT / "label_config.xml").read_text())
+        if not videos:
+            return number
         rows = [{"data": {"video": video}} for video in videos]
         self.now.call("POST", f"/api/projects/{number}/import", json=rows)
         return number
@@ -144,6 +147,18 @@ def copies(own: Studio, project: int) -> dict[str, int]:
     return {name: len(task["predictions"]) for name, task in own.tasks(project).items()}
 
 
+def versions(own: Studio, project: int, video: str) -> set[str]:
+    """The model versions of a task's predictions."""
+    return {each["model_version"] for each in own.tasks(project)[video]["predictions"]}
+
+
+def dry_run(own: Studio, clips: Path, folder: Path, project: int) -> tuple[int, str]:
+    """Exit code and output of a dry run."""
+    with prelabel(own, clips, folder, "--project", project, "--engine", "local", "--dry-run") as process:
+        code = process.wait(PATIENCE)
+    return code, (folder / "log").read_text()
+
+
 def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own: Studio, clips: Path, tmp_path: Path):
     uploaded = clips / "drawn0-0.mp4"
     good = [LOCAL + path.name for path in sorted(clips.glob("drawn*")) if path != uploaded][:53]
@@ -181,3 +196,69 @@ def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own:
     assert (report["predicted"], report["already_there"], report["failed"]) == (0, len(good), len(bad))
     assert all(failure["reason"].endswith(".") for failure in report["failures"])
     assert "generate" not in report["seconds_by_stage"]  # nothing was asked of the model
+
+
+def test_a_machine_that_leaves_the_cluster_takes_no_task_with_it(own: Studio, clips: Path, tmp_path: Path):
+    videos = [LOCAL + path.name for path in sorted(clips.glob("drawn*"))[:40]]
+    project = own.project(*videos)
+    environs = [{"LOCAL_FILES_ROOT": str(clips), "CACHE_DIR": str(tmp_path / name)} for name in ("stays", "leaves")]
+    cluster = Cluster()
+    try:
+        cluster.add_node(num_cpus=2, include_dashboard=False, env_vars=environs[0])
+        leaving = cluster.add_node(num_cpus=2, env_vars=environs[1])
+        arguments = ("--project", project, "--address", cluster.address, "--num-workers", 2, "--num-decoders", 2)
+        with prelabel(own, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
+            assert until(lambda: own.predicted(project) > 0 or process.poll() is not None, PATIENCE)
+            cluster.remove_node(leaving, allow_graceful=False)
+            assert own.predicted(project) < len(videos)
+            assert process.wait(PATIENCE) == PREDICTED
+    finally:
+        cluster.shutdown()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert copies(own, project) == dict.fromkeys(videos, 1)
+    assert (report["engine"], report["predicted"], report["failed"]) == ("ray", len(videos), 0)
+
+
+def test_following_it_replaces_old_versions_and_stops_when_asked_to(own: Studio, clips: Path, tmp_path: Path):
+    first, second, new = (LOCAL + path.name for path in sorted(clips.glob("drawn*"))[:3])
+    project = own.project(first, second)
+    for task in own.tasks(project).values():
+        body = {"task": task["id"], "result": [], "model_version": "old-1"}
+        own.now.call("POST", "/api/predictions/", json=body)
+
+    code, out = dry_run(own, clips, tmp_path, project)
+    assert (code, own.predicted(project)) == (PREDICTED, 2)
+    assert "2 tasks would be predicted; 0 have a prediction already" in out
+    assert "drawn0-0.mp4" in out
+
+    arguments = ("--project", project, "--engine", "local", "--follow", "--replace-versions", "old-1")
+    with prelabel(own, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
+        assert until(lambda: versions(own, project, first) == versions(own, project, second) != {"old-1"}, PATIENCE)
+        own.now.create_task(project, new)
+        assert until(lambda: len(versions(own, project, new)) == 1, PATIENCE)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: all of its processes get it
+        assert process.wait(PATIENCE) == PREDICTED
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["predicted"], report["removed_predictions"], report["stopped"]) == (3, 2, True)
+    assert copies(own, project) == {first: 1, second: 1, new: 1}
+
+
+def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips: Path, tmp_path: Path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    names = [path.name for path in sorted(clips.glob("drawn*"))[:8]]
+    for name in names:
+        (folder / name).symlink_to(clips / name)
+    output = tmp_path / "out.jsonl"
+    arguments = ("--export", output, "--videos", folder, "--label-config", ROOT / "label_config.xml")
+    with prelabel(own, clips, tmp_path, *arguments, "--engine", "local") as process:
+        assert until(lambda: output.exists() and bool(output.read_bytes()), PATIENCE)
+        process.kill()
+    (folder / "text.mp4").symlink_to(clips / "text.mp4")
+    left = len(names) - len(output.read_bytes().splitlines())
+    code, report = run(own, clips, tmp_path, *arguments, "--engine", "local")
+    assert (code, report["predicted"], report["failed"]) == (SOME_FAILED, left, 1)
+    project = own.project()
+    own.now.call("POST", f"/api/projects/{project}/import", json=json.loads(output.with_suffix(".json").read_text()))
+    assert copies(own, project) == {LOCAL + name: 1 for name in names}
+    assert own.tasks(project)[LOCAL + names[0]]["predictions"][0]["model_version"].startswith("demo-")

@@ -46,27 +46,33 @@ class Sizes:
 
 
 def share_out(cpus: int, gpus: int, wanted: Wanted) -> Sizes:
-    """How so many cores and GPUs are shared out.
+    """How so many cores and GPUs are shared out: what was asked for, or as much of it as there is.
 
     Raises:
-        RequestError: there are not enough.
+        RequestError: there is not enough for one copy of the model and one decoder.
     """
     on_gpus = bool(gpus) if wanted.gpus is None and wanted.workers is None else bool(wanted.gpus)
-    if on_gpus:
-        models = gpus if wanted.gpus is None else wanted.gpus
-        if models > gpus:
-            raise RequestError(f"--num-gpus {models}: the machines that take part have {gpus} GPUs.")
-    else:
-        models = wanted.workers or 1
+    most = min(gpus, cpus - 1) if on_gpus else cpus - 1
+    if most < 1:
+        raise RequestError(f"The machines that take part have {cpus} cores and {gpus} GPUs: too little for the model.")
+    models = min(most, wanted.gpus or gpus) if on_gpus else min(most, wanted.workers or 1)
     spare = cpus - models
-    default = min(spare, DECODERS_PER_MODEL * models) if on_gpus else min(cpus // 2, DECODERS_PER_MODEL * models, spare)
-    decoders = wanted.decoders or max(1, default)
-    if decoders > spare:
-        raise RequestError(
-            f"{models} copies of the model and {decoders} decoders need a core each, and the machines that take part "
-            f"have {cpus}: lower --num-workers or --num-decoders."
-        )
+    usual = min(DECODERS_PER_MODEL * models, spare if on_gpus else cpus // 2)
+    decoders = min(spare, wanted.decoders or max(1, usual))
     return Sizes(models, int(on_gpus), 1 if on_gpus else max(1, (cpus - decoders) // models), decoders)
+
+
+def require(wanted: Wanted, sizes: Sizes) -> None:
+    """Refuse a job that asks for more than there is.
+
+    Raises:
+        RequestError: there is less.
+    """
+    if sizes.models < (wanted.gpus or wanted.workers or 1) or sizes.decoders < (wanted.decoders or 1):
+        raise RequestError(
+            f"The machines that take part have room for {sizes.models} copies of the model beside {sizes.decoders} "
+            "decoders, a core each: lower --num-gpus, --num-workers or --num-decoders."
+        )
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,19 @@ class Cluster:
             log.warning("%s", refusal)
         return admission
 
-    def sizes(self, admission: Admission) -> Sizes:
-        """How the machines that take part are used.
+    def require(self, admission: Admission) -> None:
+        """Refuse a job that asks for more than the machines have that take part.
 
         Raises:
-            RequestError: they have too little for what was asked for.
+            RequestError: they have less.
+        """
+        require(self._wanted, self.sizes(admission))
+
+    def sizes(self, admission: Admission) -> Sizes:
+        """How the machines that take part are used; some may have left the cluster since the job began.
+
+        Raises:
+            RequestError: the model has room on none of them.
         """
         nodes = [node for node in self._nodes() if node["NodeID"] in admission.admitted]
         cpus = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)

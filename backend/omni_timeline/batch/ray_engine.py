@@ -10,6 +10,7 @@ the same are still without a prediction, and are listed again by the next pass.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -18,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ class RayEngine:
         self._make_parts = make_parts
         self._plan = plan
         self._load = load
-        self.capacity = _capacity(cluster.sizes(cluster.admission()))
+        admission = cluster.admission()
+        cluster.require(admission)
+        self.capacity = _capacity(cluster.sizes(admission))
 
     def outcomes(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
         """What comes of the tasks, as it comes. Those that are lost with a machine are missing.
@@ -92,10 +95,11 @@ class RayEngine:
         count = 0
         try:
             dataset = self._dataset(feeder.queue, admission, sizes)
-            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                for row in batch[ROW]:
-                    count += 1
-                    yield pickle.loads(row.as_py())
+            with redirect_stdout(_RayOutput()):
+                for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                    for row in batch[ROW]:
+                        count += 1
+                        yield pickle.loads(row.as_py())
         except (RayError, RuntimeError, TimeoutError) as error:
             if not count:
                 raise _told(error) from error
@@ -145,6 +149,15 @@ class RayEngine:
 
 def _capacity(sizes: Sizes) -> int:
     return sizes.models * (VIDEOS_IN_A_MODEL + VIDEOS_BEFORE_A_MODEL) + 2 * sizes.decoders
+
+
+class _RayOutput(io.TextIOBase):
+    """Takes what Ray writes to stdout about tasks that it starts again, and machines that it has lost."""
+
+    def write(self, text: str) -> int:
+        for line in filter(None, map(str.strip, text.splitlines())):
+            log.debug("Ray: %s", line)
+        return len(text)
 
 
 class _Feeder:
@@ -249,8 +262,10 @@ class Preparing:
             return Predicted(task, entry_of(kept, request), True, seconds)
         run = VideoRun(video.path, request.options, self._family, self._facts, seconds=seconds)
         try:
-            with self._decoder.open(video.path) as opened:
-                carried = carry(opened, run, video.name, digest)
+            with ExitStack() as opened:
+                with run.stage("decode"):
+                    file = opened.enter_context(self._decoder.open(video.path))
+                carried = carry(file, run, video.name, digest)
         except MediaError as error:
             video.require_unchanged(state)
             raise MediaError(video.named(str(error))) from error
@@ -312,7 +327,7 @@ def _require_code(code: str) -> None:
 
 def _configure_ray_data() -> None:
     """Each row goes on by itself as soon as it is there, and errors cost their own rows only."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a row that is lost is listed again
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size, context.target_min_block_size = 1, 0
