@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,9 +160,18 @@ class Cluster:
         return asking.remote(node["NodeID"], node["NodeManagerAddress"], load)
 
 
+class _RayOutput(io.TextIOBase):
+    """Takes what Ray writes to stdout about tasks that it starts again and machines that it has lost."""
+
+    def write(self, text: str) -> int:
+        for line in filter(None, map(str.strip, text.splitlines())):
+            log.debug("Ray: %s", line)
+        return len(text)
+
+
 @contextmanager
 def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Cluster]:
-    """A running cluster, or one on this machine that ends with the context.
+    """A running cluster, or one on this machine that ends with the context. Within it, stdout is Ray's alone.
 
     Args:
         address: of a running cluster, "auto" for that of this machine; None for one of its own.
@@ -180,10 +190,11 @@ def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Clust
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise OmniTimelineError(f"There is no Ray cluster at {address or 'this machine'}: {error}") from error
-    try:
-        yield Cluster(load, wanted)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(_RayOutput()):
+        try:
+            yield Cluster(load, wanted)
+        finally:
+            ray.shutdown()
 
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:

@@ -10,7 +10,6 @@ the same are still without a prediction, and are listed again by the next pass.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import pickle
@@ -19,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +94,10 @@ class RayEngine:
         count = 0
         try:
             dataset = self._dataset(feeder.queue, admission, sizes)
-            with redirect_stdout(_RayOutput()):
-                for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                    for row in batch[ROW]:
-                        count += 1
-                        yield pickle.loads(row.as_py())
+            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                for row in batch[ROW]:
+                    count += 1
+                    yield pickle.loads(row.as_py())
         except (RayError, RuntimeError, TimeoutError) as error:
             if not count:
                 raise _told(error) from error
@@ -149,15 +147,6 @@ class RayEngine:
 
 def _capacity(sizes: Sizes) -> int:
     return sizes.models * (VIDEOS_IN_A_MODEL + VIDEOS_BEFORE_A_MODEL) + 2 * sizes.decoders
-
-
-class _RayOutput(io.TextIOBase):
-    """Takes what Ray writes to stdout about tasks that it starts again, and machines that it has lost."""
-
-    def write(self, text: str) -> int:
-        for line in filter(None, map(str.strip, text.splitlines())):
-            log.debug("Ray: %s", line)
-        return len(text)
 
 
 class _Feeder:

@@ -134,10 +134,11 @@ def run(arguments: argparse.Namespace) -> int:
         version = options.version(machines.checkpoint)
         plan = Plan(str(arguments.project or ""), source.xml, config, options, version)
         opened = source.open(plan)
-        if arguments.dry_run:
-            _print_what_would_be(opened, plan)
-            return OK
-        report, job = _run(arguments, opened, plan, machines)
+        if not arguments.dry_run:
+            report, job = _run(arguments, opened, plan, machines)
+    if arguments.dry_run:
+        _print_what_would_be(opened, plan)
+        return OK
     opened.finish()
     _print_summary(report, arguments.report)
     if job.is_stopped and not arguments.follow:
