@@ -253,7 +253,10 @@ def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips
     arguments = ("--export", output, "--videos", folder, "--label-config", ROOT / "label_config.xml")
     with prelabel(own, clips, tmp_path, *arguments, "--engine", "local") as process:
         assert until(lambda: output.exists() and bool(output.read_bytes()), PATIENCE)
-        process.kill()
+        os.killpg(process.pid, signal.SIGINT)
+        assert until(lambda: "once more stops at once" in (tmp_path / "log").read_text(), PATIENCE)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) == INTERRUPTED
     (folder / "text.mp4").symlink_to(clips / "text.mp4")
     left = len(names) - len(output.read_bytes().splitlines())
     code, report = run(own, clips, tmp_path, *arguments, "--engine", "local")

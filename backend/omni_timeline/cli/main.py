@@ -37,7 +37,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; `argv` are its arguments, those of the process by default. Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8: they are printed unchanged
@@ -58,12 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line, with all commands."""
+    top = argparse.ArgumentParser(
         prog="omni-timeline", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, inspect, serve, prelabel, evaluate, learn):
         command.add_parser(commands)
-    return parser
+    return top
