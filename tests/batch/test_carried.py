@@ -42,7 +42,7 @@ def clips(run: VideoRun, video: OpenVideo) -> list[Clip]:
 
 def carried_of(decoder: Decoder, path: Path, max_bytes: int) -> Carried:
     with decoder.open(path) as video:
-        return carry(video, run_of(path), "a name", "digest", max_bytes=max_bytes)
+        return carry(video, run_of(path), "a.mp4", "a name", "digest", max_bytes=max_bytes)
 
 
 @pytest.mark.parametrize(("max_bytes", "carried_clips"), [(10**9, 3), (1, 1)])

@@ -101,7 +101,7 @@ def test_another_file_in_place_of_an_export(text: str, tmp_path: Path):
 
 def test_a_task_for_each_video_of_a_folder(tmp_path: Path):
     folder = FolderVideos(videos(tmp_path, "b.mp4", "a b/c.MOV", "notes.txt"))
-    tasks = folder.tasks("video", "/data/local-files/?d=")
+    tasks = folder.tasks(CONFIG.data_with, "/data/local-files/?d=")
     assert [task.data for task in tasks] == [
         {"video": "/data/local-files/?d=a%20b/c.MOV"},
         {"video": "/data/local-files/?d=b.mp4"},

@@ -32,6 +32,7 @@ class Carried:
     """What is known of a video elsewhere.
 
     Attributes:
+        url: the video's address in the task.
         name: what a person calls the video.
         digest: the sha256 of its file.
         info: what the file says of its video, as it was when the video was opened.
@@ -39,6 +40,7 @@ class Carried:
         seconds: how long each stage took.
     """
 
+    url: str
     name: str
     digest: str
     info: VideoInfo
@@ -77,7 +79,9 @@ class _Recorder:
         return clip
 
 
-def carry(video: OpenVideo, run: VideoRun, name: str, digest: str, *, max_bytes: int = MAX_CARRIED_BYTES) -> Carried:
+def carry(
+    video: OpenVideo, run: VideoRun, url: str, name: str, digest: str, *, max_bytes: int = MAX_CARRIED_BYTES
+) -> Carried:
     """The clips of the windows that the model looks at first, as many as `max_bytes` hold and at least one.
 
     Raises:
@@ -87,7 +91,7 @@ def carry(video: OpenVideo, run: VideoRun, name: str, digest: str, *, max_bytes:
     run.begin(info)
     while recorder.bytes < max_bytes and (turn := run.next_window()) is not None:
         run.load(recorder, turn[1])
-    return Carried(name, digest, info, recorder.clips, dict(run.seconds))
+    return Carried(url, name, digest, info, recorder.clips, dict(run.seconds))
 
 
 class CarriedVideo:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from omni_timeline.batch.outcomes import Task
@@ -39,16 +40,16 @@ class FolderVideos:
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 self._by_name[path.name].append(path)
 
-    def tasks(self, field: str, prefix: str) -> list[Task]:
+    def tasks(self, data_with: Callable[[str], dict[str, Any]], prefix: str) -> list[Task]:
         """A task for each video, in the order of their names.
 
         Args:
-            field: where a task's data has its video.
+            data_with: a task's data with this address of its video.
             prefix: what stands before the video's name there, such as "/data/local-files/?d=".
         """
         paths = sorted(path for paths in self._by_name.values() for path in paths)
         urls = [prefix + quote(path.relative_to(self._folder).as_posix()) for path in paths]
-        return [Task(url, None, {field: url}) for url in urls]
+        return [Task(url, None, data_with(url)) for url in urls]
 
     @contextmanager
     def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:

@@ -56,9 +56,10 @@ class Plan:
         return TaskRequest(task.id, self.project, task.data, self.xml, self.config, self.options, self.version)
 
     def video(self, task: Task) -> str:
-        """What a person calls the video of a task; "" where it has none."""
+        """What a person calls the video of a task, the first of several; "" where it has none."""
         try:
-            return video_name(self.config.video_url(task.data))
+            [first, *_] = self.config.files_of(task.data)
+            return video_name(first.video_url(task.data))
         except OmniTimelineError:
             return ""
 

@@ -16,9 +16,9 @@ import pickle
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from omni_timeline.batch.nodes import Admission, MakeParts, code_version
 from omni_timeline.batch.outcomes import Outcome, Plan, Predicted, Task, attempt
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RetryableError, UnreachableError
 from omni_timeline.label_studio.addresses import video_name
-from omni_timeline.label_studio.tasks import TaskVideo, entry_of
+from omni_timeline.label_studio.request import TaskRequest
+from omni_timeline.label_studio.tasks import Look, TaskVideo, combined
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.checkpoint import FAMILIES
 from omni_timeline.model.family import ModelFacts
@@ -201,21 +202,21 @@ def _blocks(queue: Queue) -> Iterator[Any]:
     queue.put(None)  # for a reader that takes the place of this one
 
 
+@dataclass(frozen=True)
 class Prepared:
-    """A task whose video was fetched and decoded.
+    """A task whose files were fetched and decoded.
 
     Attributes:
         task: the task.
-        carried: what is known of its video.
+        files: each of its files: what was found in it before, or its clips.
     """
 
-    def __init__(self, task: Task, carried: Carried) -> None:
-        self.task = task
-        self.carried = carried
+    task: Task
+    files: tuple[Look | Carried, ...]
 
 
 class Preparing:
-    """What an actor does that fetches and decodes: one video after the other."""
+    """What an actor does that fetches and decodes: one task after the other."""
 
     def __init__(self, make_parts: MakeParts, plan: Plan, rules: FrameRules, code: str) -> None:
         _require_code(code)
@@ -230,43 +231,46 @@ class Preparing:
         task: Task = pickle.loads(row[ROW])
         return {ROW: pickle.dumps(attempt(task, partial(self._prepare, task)), protocol=5)}
 
-    def _prepare(self, task: Task) -> Prepared | Predicted:
+    def _prepare(self, task: Task) -> Prepared:
         request = self._plan.request(task)
-        url = request.config.video_url(task.data)
+        urls = [config.video_url(task.data) for config in request.config.files_of(task.data)]
+        return Prepared(task, tuple(self._file(request, url) for url in urls))
+
+    def _file(self, request: TaskRequest, url: str) -> Look | Carried:
         began = time.monotonic()
         try:
-            with self._parts.files.local(url, task_id=task.id) as path:
+            with self._parts.files.local(url, task_id=request.task) as path:
                 seconds = {"fetch": time.monotonic() - began}
-                return self._read(task, TaskVideo(path, video_name(url)), seconds)
+                return self._read(request, TaskVideo(path, video_name(url)), url, seconds)
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
 
-    def _read(self, task: Task, video: TaskVideo, seconds: dict[str, float]) -> Prepared | Predicted:
-        request, state = self._plan.request(task), video.state()
+    def _read(self, request: TaskRequest, video: TaskVideo, url: str, seconds: dict[str, float]) -> Look | Carried:
+        state = video.state()
         try:
             digest = self._parts.cache.digest(video.path)
         except OSError as error:
             raise video.unreadable(error) from error
         if (kept := self._parts.cache.get(digest, request.version, video.path)) is not None:
-            return Predicted(task, entry_of(kept, request), True, seconds)
+            return kept, True, seconds
         run = VideoRun(video.path, request.options, self._family, self._facts, seconds=seconds)
         try:
             with ExitStack() as opened:
                 with run.stage("decode"):
                     file = opened.enter_context(self._decoder.open(video.path))
-                carried = carry(file, run, video.name, digest)
+                carried = carry(file, run, url, video.name, digest)
         except MediaError as error:
             video.require_unchanged(state)
             raise MediaError(video.named(str(error))) from error
         video.require_unchanged(state)
-        return Prepared(task, carried)
+        return carried
 
     def __del__(self) -> None:
         self._decoder.close()
 
 
 class Predicting:
-    """What an actor does that holds a model: many videos at a time, in batches across them."""
+    """What an actor does that holds a model: many tasks at a time, in batches across them."""
 
     def __init__(self, make_parts: MakeParts, plan: Plan, load: Load, checkpoint: str, code: str) -> None:
         _require_code(code)
@@ -284,15 +288,24 @@ class Predicting:
         """The outcome of one task."""
         prepared = pickle.loads(row[ROW])
         if isinstance(prepared, Prepared):
-            prepared = attempt(prepared.task, partial(self._predict, prepared.task, prepared.carried))
+            prepared = attempt(prepared.task, partial(self._predict, prepared))
             if self._scheduler.error is not None:
                 os._exit(1)  # Ray starts the next one, which says why there is no model
         return {ROW: pickle.dumps(prepared)}
 
-    def _predict(self, task: Task, carried: Carried) -> Predicted:
+    def _predict(self, prepared: Prepared) -> Predicted:
+        task = prepared.task
         request = self._plan.request(task)
-        path = Path(task.key, carried.name)
-        fetch = partial(self._parts.files.local, request.config.video_url(task.data), task_id=task.id)
+        looks = [
+            self._look(request, Path(task.key, str(number), file.name), file) if isinstance(file, Carried) else file
+            for number, file in enumerate(prepared.files)
+        ]
+        made = combined(request, request.config.files_of(task.data), looks)
+        return Predicted(task, made.entry, made.kept, made.seconds)
+
+    def _look(self, request: TaskRequest, path: Path, carried: Carried) -> Look:
+        """What the model finds in a file, which `path` stands for."""
+        fetch = partial(self._parts.files.local, carried.url, task_id=request.task)
         self._videos.add(path, carried, fetch, self._parts.cache.digest)
         try:
             found = self._scheduler.predict(path, request.options, priority=Priority.BACKGROUND)
@@ -302,8 +315,7 @@ class Predicting:
             raise RetryableError("The checkpoint was changed meanwhile.")
         if not found.is_degraded:
             self._parts.cache.put(carried.digest, found)
-        seconds = Counter(carried.seconds) + Counter(found.seconds)
-        return Predicted(task, entry_of(found, request), False, dict(seconds))
+        return found, False, dict(carried.seconds)
 
     def __del__(self) -> None:
         self._scheduler.close()

@@ -186,7 +186,7 @@ class Files:
             return exported_tasks(self._tasks, config)
         if self._videos is None:
             raise RequestError("--export needs --tasks, a project's JSON export, or --videos, a folder")
-        return FolderVideos(self._videos).tasks(config.video_field, self._video_url)
+        return FolderVideos(self._videos).tasks(config.data_with, self._video_url)
 
 
 class OpenFiles:
