@@ -64,3 +64,19 @@ def test_a_dry_run_says_what_would_be_predicted_and_writes_nothing(
     assert "2 tasks would be predicted; 0 have a prediction already" in out
     assert "a.mp4" in out
     assert not Path("out.jsonl").exists()
+
+
+def test_without_ray_it_runs_here_and_says_how_to_get_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("omni_timeline.cli.prelabel.find_spec", lambda _: None)
+    Path("clips").mkdir()
+    arguments = ("--export", "out.jsonl", "--videos", "clips", "--label-config", CONFIG, "--dry-run")
+    code, _, err = run(capsys, "prelabel", *arguments)
+    assert code == 0
+    assert "pip install 'omni-timeline[ray]'" in err
+    code, _, err = run(capsys, "prelabel", *arguments, "--address", "auto")
+    assert code == 2
+    assert "Ray is not installed: pip install 'omni-timeline[ray]'" in err
