@@ -91,6 +91,16 @@ class FrameRules:
     max_pixels: int
 
 
+def frame_rules(load: Load) -> FrameRules:
+    """How large frames are for a checkpoint; imports torch.
+
+    Raises:
+        ModelError: there is no such checkpoint here.
+    """
+    checkpoint = Checkpoint.find(load.name, load.hub)
+    return FrameRules(checkpoint.family.name, *checkpoint.family.saved_pixels(checkpoint))
+
+
 class Cluster:
     """A Ray cluster that this process is connected to. Made by `connected`."""
 
@@ -139,7 +149,7 @@ class Cluster:
         """How large frames are for the checkpoint."""
         if self._rules is None:
             able = next(each for each in admission.admitted if self._reports[each].checkpoint)
-            look = ray.remote(num_cpus=0, max_calls=1)(_frame_rules)  # its process ends, since it has imported torch
+            look = ray.remote(num_cpus=0, max_calls=1)(frame_rules)  # its process ends, since it has imported torch
             self._rules = ray.get(look.options(scheduling_strategy=_on(able)).remote(self._load))
         return self._rules
 
@@ -203,8 +213,3 @@ def _on(node: str) -> NodeAffinitySchedulingStrategy:
 
 def _gpus(node: dict[str, Any]) -> int:
     return int(node["Resources"].get("GPU", 0))
-
-
-def _frame_rules(load: Load) -> FrameRules:
-    checkpoint = Checkpoint.find(load.name, load.hub)
-    return FrameRules(checkpoint.family.name, *checkpoint.family.saved_pixels(checkpoint))
