@@ -1,4 +1,4 @@
-"""The two stages of the cluster's pipeline, one after the other in this process: what they say is what one machine says."""
+"""The stages of a cluster's pipeline, one after the other in this process, say what one machine says."""
 
 from __future__ import annotations
 
@@ -78,8 +78,18 @@ def on_one_machine(videos: Path, cache: Path) -> dict[str, Outcome]:
         return {outcome.task.key: outcome for outcome in engine.outcomes(iter(tasks()))}
 
 
-def test_a_cluster_and_one_machine_say_the_same(videos: Path, tmp_path: Path):
-    apart, here = on_a_cluster(videos, tmp_path / "apart"), on_one_machine(videos, tmp_path / "here")
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def apart(videos: Path, cache: Path) -> dict[str, Outcome]:
+    return on_a_cluster(videos, cache)
+
+
+def test_a_cluster_and_one_machine_say_the_same(apart: dict[str, Outcome], videos: Path, tmp_path: Path):
+    here = on_one_machine(videos, tmp_path)
     assert apart.keys() == here.keys() == {"1", "2", "3", "4", "5", "6"}
     for key, outcome in apart.items():
         other = here[key]
@@ -93,11 +103,10 @@ def test_a_cluster_and_one_machine_say_the_same(videos: Path, tmp_path: Path):
     assert [key for key, outcome in sorted(apart.items()) if isinstance(outcome, Failed)] == ["4", "5", "6"]
 
 
-def test_what_was_predicted_before_is_not_asked_again(videos: Path, tmp_path: Path):
-    first = on_a_cluster(videos, tmp_path)
-    again = on_a_cluster(videos, tmp_path)
+def test_what_was_predicted_before_is_not_asked_again(apart: dict[str, Outcome], videos: Path, cache: Path):
+    again = on_a_cluster(videos, cache)
     for key in ("1", "2", "3"):
-        one, other = first[key], again[key]
+        one, other = apart[key], again[key]
         assert isinstance(one, Predicted)
         assert isinstance(other, Predicted)
         assert (other.is_kept, other.entry) == (True, one.entry)
