@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class RayEngine:
 
     def _on_device(self, sizes: Sizes) -> Load:
         device = "cuda" if sizes.gpus_per_model else "cpu"  # Ray shows an actor its own GPU alone
-        return Load(self._load.name, self._load.hub, device, self._load.dtype, self._load.quantization)
+        return replace(self._load, device=device)
 
 
 def _capacity(sizes: Sizes) -> int:
