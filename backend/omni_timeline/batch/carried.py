@@ -24,7 +24,7 @@ from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
 MAX_CARRIED_BYTES = 64 * 1024**2  # of one video: three windows or so of 50 frames
 
-Wanted = tuple[int, float, float | None, tuple[int, int] | None, AudioTrack]
+ClipKey = tuple[int, float, float | None, tuple[int, int] | None, AudioTrack]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Carried:
     name: str
     digest: str
     info: VideoInfo
-    clips: Mapping[Wanted, Clip]
+    clips: Mapping[ClipKey, Clip]
     seconds: Mapping[str, float]
 
 
@@ -53,7 +53,7 @@ class _Recorder:
 
     def __init__(self, video: OpenVideo) -> None:
         self._video = video
-        self.clips: dict[Wanted, Clip] = {}
+        self.clips: dict[ClipKey, Clip] = {}
 
     @property
     def info(self) -> VideoInfo:
