@@ -246,7 +246,7 @@ def test_following_it_replaces_old_versions_and_stops_when_asked_to(own: Studio,
 def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips: Path, tmp_path: Path):
     folder = tmp_path / "videos"
     folder.mkdir()
-    names = [path.name for path in sorted(clips.glob("drawn*"))[:8]]
+    names = [path.name for path in sorted(clips.glob("drawn*"))[:40]]  # more than are in one batch
     for name in names:
         (folder / name).symlink_to(clips / name)
     output = tmp_path / "out.jsonl"
@@ -254,7 +254,7 @@ def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips
     with prelabel(own, clips, tmp_path, *arguments, "--engine", "local") as process:
         assert until(lambda: output.exists() and bool(output.read_bytes()), PATIENCE)
         os.killpg(process.pid, signal.SIGINT)
-        assert until(lambda: "once more stops at once" in (tmp_path / "log").read_text(), PATIENCE)
+        assert until(lambda: "once more stops" in (tmp_path / "log").read_text() or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == INTERRUPTED
     (folder / "text.mp4").symlink_to(clips / "text.mp4")
