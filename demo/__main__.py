@@ -240,6 +240,8 @@ a waveform:    {waveform_page}
 The backend:   {backend_url}
 Logs:          {studio.log}
                {backend_log}
+A project of thousands: LABEL_STUDIO_API_KEY=$(cat {folder}/label-studio/token) \\
+                 omni-timeline prelabel --url {studio.url} --project {project}
 Everything it keeps is in {folder}.
 """
     )

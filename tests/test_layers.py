@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"pipeline.prediction", "media.clip", "label_studio.labeling_config"},
     "learning": {"media", "answers", "model", "pipeline", "label_studio", "export"},
     "service": {"media", "answers", "model", "pipeline", "label_studio", "learning"},
-    "cli": {"media", "answers", "model", "pipeline", "label_studio", "export", "learning", "service"},
+    "batch": {"media", "answers", "model", "pipeline", "label_studio"},
+    "cli": {"media", "answers", "model", "pipeline", "label_studio", "export", "learning", "service", "batch"},
 }
 
 # Libraries that are heavy, or reach far, and the only folders that import them.
@@ -55,6 +56,8 @@ ONLY_IN = {
     "sqlite3": {"service"},
     "msgspec": {"service"},
     "label_studio_ml": {"service"},
+    "ray": {"batch"},
+    "pyarrow": {"batch"},
     "soundfile": {"cli"},
     "label_studio_sdk": set(),
     "matplotlib": set(),

@@ -34,6 +34,10 @@ class UnreachableError(FetchError):
     """A task's video cannot be fetched now; a later attempt may succeed."""
 
 
+class TokenError(UnreachableError):
+    """Label Studio refuses the token; a new one, or more rights for its user, mend that."""
+
+
 class RetryableError(OmniTimelineError):
     """A task cannot be predicted now and is tried again later."""
 

@@ -71,6 +71,19 @@ def forget_secrets() -> None:
         os.environ.pop(name, None)
 
 
+def visible_gpus(environ: Mapping[str, str] = os.environ) -> int:
+    """How many NVIDIA GPUs a process started here may use, without asking them."""
+    if (listed := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return sum(name.strip() not in ("", "-1") for name in listed.split(","))
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def set_defaults(variables: Mapping[str, str]) -> None:
+    """Set those of these environment variables that are not set, for libraries that are told no other way."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
 def _python_path() -> str:
     """Where Python looks for modules here, and the folder that holds this package."""
     return os.pathsep.join([*(folder for folder in sys.path if folder), str(Path(__file__).parents[1])])

@@ -47,15 +47,11 @@ class Server:
 
     def processes(self) -> list[int]:
         """The numbers of all its processes, the model's too."""
-        found, new = [], [self.process.pid]
-        while new:
-            found += new
-            new = [child for parent in new for child in _children(parent)]
-        return found
+        return family(self.process.pid)
 
     def model(self) -> int:
         """The number of the model's process."""
-        [found] = [pid for pid in self.processes() if b"omni_timeline.model.worker" in _command(pid)]
+        [found] = [pid for pid in self.processes() if b"omni_timeline.model.worker" in command_of(pid)]
         return found
 
     def kill(self) -> None:
@@ -114,6 +110,15 @@ def stored(studio: LabelStudio, tasks: Sequence[int]) -> list[int]:
     return [len(studio.predictions(task)) for task in tasks]
 
 
+def family(pid: int) -> list[int]:
+    """The numbers of a process and of all that it has started, and those have."""
+    found, new = [], [pid]
+    while new:
+        found += new
+        new = [child for parent in new for child in _children(parent)]
+    return found
+
+
 def _children(pid: int) -> list[int]:
     try:
         return [
@@ -125,7 +130,8 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _command(pid: int) -> bytes:
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty for one that has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from omni_timeline.errors import DeliveryError
-from omni_timeline.label_studio.client import LabelStudioApi
-from sites import Site, answer
+from omni_timeline.label_studio.client import LabelStudioApi, StoredPrediction
+from sites import PERSONAL_TOKEN, Site, answer
 
 LEGACY_TOKEN = "0" * 40
 
@@ -48,7 +48,7 @@ def answers() -> Iterator[Answers]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = answer  # noqa: N815
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815
 
         def log_message(self, *_: Any) -> None: ...
 
@@ -205,3 +205,87 @@ def test_an_odd_list_of_tasks_is_refused(content: bytes, answers: Answers):
     with pytest.raises(DeliveryError) as refusal:
         list(LabelStudioApi(answers.url, LEGACY_TOKEN).corrected_tasks(7))
     assert refusal.value.kind == "busy"
+
+
+def test_many_predictions_are_stored_in_one_call(answers: Answers):
+    rows = [{"task": 7, "result": [], "model_version": "a"}, {"task": 8, "result": [], "model_version": "a"}]
+    answers.queue = [(201, {}, b'{"created": 1}'), (201, {}, b'{"created": "all"}')]
+    api = LabelStudioApi(answers.url, LEGACY_TOKEN)
+    assert api.import_predictions(3, rows) == 1
+    assert answers.asked[0][:2] == ("POST", "/api/projects/3/import/predictions")
+    assert answers.asked[0][3] == rows
+    with pytest.raises(DeliveryError) as refusal:
+        api.import_predictions(3, rows)
+    assert refusal.value.kind == "unclear"
+
+
+def test_a_prediction_that_is_gone_already_is_removed(answers: Answers):
+    answers.queue = [(204, {}, b""), (404, {}, b"{}"), (500, {}, b"")]
+    api = LabelStudioApi(answers.url, LEGACY_TOKEN)
+    api.delete_prediction(5)
+    api.delete_prediction(5)
+    with pytest.raises(DeliveryError, match="500"):
+        api.delete_prediction(5)
+    assert {asked[:2] for asked in answers.asked} == {("DELETE", "/api/predictions/5/")}
+
+
+def test_the_predictions_of_a_task_with_their_numbers(answers: Answers):
+    answers.queue = [
+        (200, {}, b'{"results": [{"id": 4, "model_version": "a"}]}'),
+        (200, {}, b'[{"model_version": "a"}]'),
+    ]
+    api = LabelStudioApi(answers.url, LEGACY_TOKEN)
+    assert api.stored_predictions(7) == [StoredPrediction(4, "a")]
+    with pytest.raises(DeliveryError, match="without a number"):
+        api.stored_predictions(7)
+
+
+def test_a_page_of_tasks(answers: Answers):
+    answers.queue = [(200, {}, b'{"tasks": [{"id": 4, "data": {"video": "a"}}], "total": 9}')] * 2
+    api = LabelStudioApi(answers.url, LEGACY_TOKEN)
+    page = api.task_page(3, {"filters": {}}, page=2, page_size=100)
+    assert (page.tasks, page.total) == (({"id": 4, "data": {"video": "a"}},), 9)
+    api.task_page(3, {}, page_size=5, view=6)
+    by_query, by_view = (parse_qs(urlsplit(path).query) for _, path, _, _ in answers.asked)
+    assert by_query == {
+        "project": ["3"], "page": ["2"], "page_size": ["100"], "query": ['{"filters": {}}'], "resolve_uri": ["false"],
+        "review": ["true"],
+    }  # fmt: skip
+    assert (by_view["view"], by_view["page"], "query" in by_view) == (["6"], ["1"], False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'{"tasks": []}',
+        b'{"tasks": [{"id": "4", "data": {}}], "total": 1}',
+        b'{"tasks": [{"id": 4}], "total": 1}',
+    ],
+)
+def test_an_odd_page_of_tasks_is_not_taken_for_the_last(content: bytes, answers: Answers):
+    """Else tasks would be left out without a word."""
+    answers.queue = [(200, {}, content)]
+    with pytest.raises(DeliveryError) as refusal:
+        LabelStudioApi(answers.url, LEGACY_TOKEN).task_page(3, {}, page_size=100)
+    assert refusal.value.kind == "busy"
+
+
+def test_the_model_versions_of_a_project(answers: Answers):
+    answers.queue = [(200, {}, b'{"a": 3, "b": 1}'), (200, {}, b"[]")]
+    api = LabelStudioApi(answers.url, LEGACY_TOKEN)
+    assert api.model_versions(3) == ["a", "b"]
+    with pytest.raises(DeliveryError):
+        api.model_versions(3)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "token"), (503, "unreachable")])
+def test_a_personal_token_that_cannot_be_exchanged_now_is_none_that_is_refused(
+    status: int, kind: str, make_site: Callable[[], Site]
+):
+    """While Label Studio restarts the token is good."""
+    site = make_site()
+    site.pages["/api/token/refresh"] = lambda page: answer(page, b"{}", status=status)
+    with pytest.raises(DeliveryError) as refusal:
+        LabelStudioApi(site.url, PERSONAL_TOKEN).prediction_versions(7)
+    assert refusal.value.kind == kind

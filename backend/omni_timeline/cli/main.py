@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from omni_timeline import __version__
-from omni_timeline.cli import evaluate, inspect, learn, predict, serve
+from omni_timeline.cli import evaluate, inspect, learn, predict, prelabel, serve
 from omni_timeline.cli.terminal import print_error, set_up_logging
 from omni_timeline.errors import LabelConfigError, OmniTimelineError, RequestError
 
@@ -31,12 +31,13 @@ examples:
   omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
   omni-timeline evaluate --project 7 --report page.html    how good a project's suggestions are
   omni-timeline learn --project 7 --output versions/first  better suggestions from people's corrections
+  omni-timeline prelabel --project 12                      predicts all tasks of a Label Studio project
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; `argv` are its arguments, those of the process by default. Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8: they are printed unchanged
@@ -57,12 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line, with all commands."""
+    top = argparse.ArgumentParser(
         prog="omni-timeline", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, serve, evaluate, learn):
+    top.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (predict, inspect, serve, prelabel, evaluate, learn):
         command.add_parser(commands)
-    return parser
+    return top

@@ -17,7 +17,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from omni_timeline.errors import UnreachableError
+from omni_timeline.errors import TokenError, UnreachableError
 from omni_timeline.label_studio.values import MAX_WHOLE_NUMBER, member
 from omni_timeline.label_studio.web import parse_json, read_body, reason, session, shown, unsigned
 
@@ -50,7 +50,8 @@ class LabelStudioAuth(AuthBase):
         """Add the Authorization header, if the request goes to Label Studio.
 
         Raises:
-            UnreachableError: the personal access token cannot be exchanged.
+            TokenError: Label Studio refuses the personal access token.
+            UnreachableError: the personal access token cannot be exchanged now.
         """
         if self._api_key and self.is_for(request.url or ""):
             request.headers["Authorization"] = self._authorization()
@@ -92,7 +93,7 @@ class LabelStudioAuth(AuthBase):
                 ) as response,
             ):
                 if response.status_code in (400, 401, 403):
-                    raise UnreachableError(
+                    raise TokenError(
                         f"Label Studio at {host} refuses LABEL_STUDIO_API_KEY ({response.status_code}): make a new "
                         "personal access token in Label Studio under Account & Settings."
                     )

@@ -149,6 +149,11 @@ class Downloader:
         if status in RETRIED_STATUSES:
             raise _TransientError(f"the server answers {status}")
         is_page = response.headers.get("content-type", "").startswith("text/html")
+        if label_studio and status == 403 and "/data/local-files/" in url:
+            raise FetchError(
+                f"Label Studio does not serve {shown(url)} (403): it is not there, or local files are not served. If "
+                "the file is on this machine, set LOCAL_FILES_ROOT to Label Studio's folder of local files."
+            )
         if label_studio and (status in (401, 403) or (is_page and status < 400)):
             raise FetchError(
                 f"Label Studio refuses {shown(url)} ({status}): set LABEL_STUDIO_API_KEY to a personal access token of "

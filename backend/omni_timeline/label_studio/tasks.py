@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RetryableError, UnreachableError
 from omni_timeline.label_studio.addresses import video_name
-from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.labeling_config import LabelConfig, task_prediction
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.pipeline.cache import PredictionCache
@@ -105,10 +105,21 @@ class Model(Protocol):
         """End the model and its process."""
 
 
+class Videos(Protocol):
+    """Where the videos of tasks are: `VideoFiles`, or a folder. May be used by several threads."""
+
+    def local(self, url: str, *, task_id: int | None = None) -> AbstractContextManager[Path]:
+        """A file with the video that `url` in a task's data stands for, for as long as the context lasts."""
+
+
+Look = tuple[Prediction, bool, dict[str, float]]
+"""What is found in a file of a task, whether that was known before, and how long fetching the file took."""
+
+
 class TaskPredictor:
     """Makes predictions of tasks. May be used by several threads."""
 
-    def __init__(self, model: Model, files: VideoFiles, cache: PredictionCache) -> None:
+    def __init__(self, model: Model, files: Videos, cache: PredictionCache) -> None:
         self._model = model
         self._files = files
         self._cache = cache
@@ -123,29 +134,12 @@ class TaskPredictor:
             OmniTimelineError: it cannot be predicted; the sentence says why.
         """
         configs = request.config.files_of(request.data)
-        looks = [self.look(request, on_progress, priority, config) for config in configs]
-        entry = task_prediction(
-            [(config, look[0].segments, look[0].duration) for config, look in zip(configs, looks, strict=True)],
-            task_data=request.data,
-            model_version=request.version,
-        )
-        remarks = [remark for found, _, _ in looks for remark in (*found.warnings, found.looked_again) if remark]
-        warnings = tuple(dict.fromkeys(remarks))
-        for warning in warnings:
-            log.info("Task %s: %s", request.task, warning)
-        made = [found for found, kept, _ in looks if not kept]
-        return TaskPrediction(
-            entry,
-            not made,
-            _sums([*(seconds for _, _, seconds in looks), *(found.seconds for found in made)]),
-            _sums(found.lines for found in made),
-            warnings,
-        )
+        return combined(request, configs, [self.look(request, on_progress, priority, config) for config in configs])
 
     def look(
         self, request: TaskRequest, on_progress: OnProgress, priority: Priority, config: LabelConfig | None = None
-    ) -> tuple[Prediction, bool, dict[str, float]]:
-        """The prediction of one file of a task, whether it was in the cache, and the seconds of fetching the file.
+    ) -> Look:
+        """The prediction of one file of a task; see `Look`.
 
         Args:
             request: the task.
@@ -163,7 +157,7 @@ class TaskPredictor:
         try:
             with self._files.local(url, task_id=request.task) as path:
                 fetch_seconds = time.monotonic() - began
-                video = _Video(path, video_name(url))
+                video = TaskVideo(path, video_name(url))
                 found, kept = self._predicted(video, request, on_progress, priority)
                 return found, kept, {"fetch": fetch_seconds}
         except UnreachableError as error:
@@ -174,7 +168,7 @@ class TaskPredictor:
             raise RetryableError(str(error)) from error
 
     def _predicted(
-        self, video: _Video, request: TaskRequest, on_progress: OnProgress, priority: Priority
+        self, video: TaskVideo, request: TaskRequest, on_progress: OnProgress, priority: Priority
     ) -> tuple[Prediction, bool]:
         """The prediction of a video, and whether it was in the cache."""
         state = video.state()
@@ -201,8 +195,8 @@ class TaskPredictor:
 
 
 @dataclass(frozen=True)
-class _Video:
-    """A file to predict.
+class TaskVideo:
+    """A file of a task, here.
 
     Attributes:
         path: the file.
@@ -240,6 +234,31 @@ class _Video:
     def unreadable(self, error: OSError) -> RetryableError:
         """The error for a file that cannot be read now: a network file system may come back."""
         return RetryableError(f"{self.name} cannot be read: {error.strerror}. The task is predicted later.")
+
+
+def combined(request: TaskRequest, configs: Sequence[LabelConfig], looks: Sequence[Look]) -> TaskPrediction:
+    """The prediction of a task from what was found in each of its files.
+
+    Raises:
+        OmniTimelineError: it is not as Label Studio needs it, which is a fault of this package.
+    """
+    entry = task_prediction(
+        [(config, look[0].segments, look[0].duration) for config, look in zip(configs, looks, strict=True)],
+        task_data=request.data,
+        model_version=request.version,
+    )
+    remarks = [remark for found, _, _ in looks for remark in (*found.warnings, found.looked_again) if remark]
+    warnings = tuple(dict.fromkeys(remarks))
+    for warning in warnings:
+        log.info("Task %s: %s", request.task, warning)
+    made = [found for found, kept, _ in looks if not kept]
+    return TaskPrediction(
+        entry,
+        not made,
+        _sums([*(seconds for _, _, seconds in looks), *(found.seconds for found in made)]),
+        _sums(found.lines for found in made),
+        warnings,
+    )
 
 
 def _sums(each: Iterable[Mapping[str, Number]]) -> dict[str, Number]:

@@ -152,7 +152,7 @@ class ModelFamily:
 
     Attributes:
         name: as its authors write it.
-        loader: "module:class" of its `Model`, which has a `from_checkpoint`.
+        loader: "module:class" of its `Model`, which has a `from_checkpoint` and a `saved_pixels`.
         trainer: "module:class" of its `Training`.
         model_types: the `model_type`s of its checkpoints' config.json.
         frames_per_grid: how many frames it merges into one step of time.
@@ -234,6 +234,10 @@ class ModelFamily:
         """
         load = cast("Callable[..., Model]", _named(self.loader).from_checkpoint)
         return load(checkpoint, device=device, dtype=dtype, quantization=quantization)
+
+    def saved_pixels(self, checkpoint: Checkpoint) -> tuple[int, int]:
+        """The `min_pixels` and `max_pixels` of a checkpoint of this family; imports torch, and reads no weights."""
+        return cast("tuple[int, int]", _named(self.loader).saved_pixels(checkpoint))
 
     def train(self, model: Model, labels: Sequence[str], seed: int, *, with_towers: bool = False) -> Training:
         """A fresh adapter of a loaded checkpoint that has none, about to be trained.

@@ -23,11 +23,10 @@ from pathlib import Path
 
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.media.clip import Clip
-from omni_timeline.media.isolated import Video
 from omni_timeline.pipeline.batches import RowCost, choose_batch, is_full
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction
-from omni_timeline.pipeline.run import VideoRun
+from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
 LINGER_SECONDS = 0.5  # s that a batch waits for more rows while some are being decoded
 MAX_OPEN = 64  # videos; each has a process
@@ -64,7 +63,7 @@ class Job:
     on_progress: OnProgress | None = None
     future: Future[Prediction] = field(default_factory=Future)
     run: VideoRun | None = None
-    video: Video | None = None
+    video: OpenVideo | None = None
     opened: ExitStack = field(default_factory=ExitStack)
     is_decoding: bool = False
     is_degraded: bool = False

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
 
-from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.isolated import IsolatedModel
 from omni_timeline.pipeline.backlog import Backlog, Job, ReadyRow
 from omni_timeline.pipeline.batches import RowCost
 from omni_timeline.pipeline.prediction import OPENING, Progress
-from omni_timeline.pipeline.run import VideoRun
+from omni_timeline.pipeline.run import OpenVideo, VideoRun
 from omni_timeline.pipeline.statistics import Statistics
 
 WORDS_TOKENS = 150  # about as many as the words around a clip
+
+
+class VideoOpener(Protocol):
+    """Opens videos: `media.isolated.Decoder`, or whatever has their clips. May be used by several threads."""
+
+    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
+        """The video at `path`, for as long as the context lasts."""
+
+    def close(self) -> None:
+        """End what runs for it."""
 
 
 class Decoding:
@@ -27,7 +39,7 @@ class Decoding:
     """
 
     def __init__(
-        self, backlog: Backlog, decoder: Decoder, models: Sequence[IsolatedModel], statistics: Statistics
+        self, backlog: Backlog, decoder: VideoOpener, models: Sequence[IsolatedModel], statistics: Statistics
     ) -> None:
         self._backlog = backlog
         self._decoder = decoder

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol
 
 from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import RequestError
+from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip, VideoInfo
-from omni_timeline.media.isolated import Video
 from omni_timeline.model.family import ModelFacts, ModelFamily, Row
 from omni_timeline.pipeline.adaptive import Round
 from omni_timeline.pipeline.clock import Clock
@@ -28,6 +29,25 @@ from omni_timeline.pipeline.windows import Window
 from omni_timeline.timebase import SAMPLE_RATE
 
 BYTES_PER_SAMPLE = 4  # float32
+
+
+class OpenVideo(Protocol):
+    """A video whose clips can be read, one at a time: `media.isolated.Video`, or whatever has its clips."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """What is known of the video so far."""
+
+    def clip(
+        self,
+        *,
+        frames: int = 50,
+        start: float = 0.0,
+        end: float | None = None,
+        size: tuple[int, int] | None = None,
+        audio_track: AudioTrack = None,
+    ) -> Clip:
+        """A window of the video."""
 
 
 @dataclass(eq=False)
@@ -88,7 +108,7 @@ class VideoRun:
         has_audio = self._info is not None and self._info.has_audio
         return pictures + has_audio * BYTES_PER_SAMPLE * round(SAMPLE_RATE * window.duration)
 
-    def load(self, video: Video, window: Window) -> Clip:
+    def load(self, video: OpenVideo, window: Window) -> Clip:
         """What the model gets to see and to hear of a window.
 
         Raises:

@@ -27,7 +27,7 @@ from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.isolated import IsolatedModel, State
 from omni_timeline.pipeline.answering import Answering
 from omni_timeline.pipeline.backlog import Backlog, Job
-from omni_timeline.pipeline.decoding import Decoding
+from omni_timeline.pipeline.decoding import Decoding, VideoOpener
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Priority
 from omni_timeline.pipeline.statistics import Statistics
@@ -45,6 +45,7 @@ class Scheduler:
         limits: what one video may ask of a decoder.
         decoders: how many videos are decoded at a time; by default one for each core, at most MAX_DECODERS.
         memory_bytes: how much decoded clips may take up.
+        opener: opens videos in place of a decoder with these limits.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Scheduler:
         limits: DecodeLimits | None = None,
         decoders: int | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        opener: VideoOpener | None = None,
     ) -> None:
         self.models = tuple(models)
         self.statistics = Statistics()
-        self._decoder = Decoder(limits)
+        self._decoder = opener or Decoder(limits)
         self.decoders = decoders or min(MAX_DECODERS, os.cpu_count() or 1)
         self._backlog = Backlog(memory_bytes)
         self._threads: list[threading.Thread] = []

@@ -80,9 +80,9 @@ class RealTimeInputs:
         config: Any = getattr(model.config, "thinker_config", model.config)
         if not hasattr(config, "position_id_per_seconds"):
             raise ModelError(f"RealTimeInputs is made for Qwen2.5-Omni, and this is a {type(model).__name__}.")
-        saved = processor.video_processor.size
-        self._max_pixels = min(saved["longest_edge"], DEFAULT_MAX_PIXELS) if max_pixels is None else max_pixels
-        self._min_pixels = min(saved["shortest_edge"], self._max_pixels) if min_pixels is None else min_pixels
+        smallest, largest = saved_pixels(processor)
+        self._max_pixels = largest if max_pixels is None else max_pixels
+        self._min_pixels = min(smallest, self._max_pixels) if min_pixels is None else min_pixels
         QWEN2_5_OMNI.frame_size(TOKEN_SIDE, TOKEN_SIDE, self._min_pixels, self._max_pixels)  # are they possible?
         self._processor = processor
         self._positions_per_second: int = config.position_id_per_seconds
@@ -239,6 +239,13 @@ class RealTimeInputs:
         placeholders = torch.tensor([self._processor.video_token_id, self._processor.audio_token_id])[is_audio[order]]
         begin, end = self._tokens(self._processor.audio_bos_token), self._tokens(self._processor.audio_eos_token)
         return torch.cat([begin, placeholders, end])
+
+
+def saved_pixels(processor: Any) -> tuple[int, int]:
+    """The fewest and the most pixels of a frame by what a processor was saved with and DEFAULT_MAX_PIXELS."""
+    saved = processor.video_processor.size
+    largest = min(saved["longest_edge"], DEFAULT_MAX_PIXELS)
+    return min(saved["shortest_edge"], largest), largest
 
 
 def keep_grids_whole(model: nn.Module) -> None:

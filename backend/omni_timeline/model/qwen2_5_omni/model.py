@@ -35,7 +35,7 @@ from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
-from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
+from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, saved_pixels
 from omni_timeline.model.qwen2_5_omni.reading import AnswerReader, token_reports
 from omni_timeline.model.qwen2_5_omni.towers import attend_by_length
 
@@ -105,6 +105,11 @@ class OmniModel:
         return cls.from_checkpoint(
             Checkpoint.find(name, hub), device=device, dtype=dtype, attention=attention, quantization=quantization
         )
+
+    @classmethod
+    def saved_pixels(cls, checkpoint: Checkpoint) -> tuple[int, int]:
+        """As `facts` of the loaded checkpoint have it; no weights are read."""
+        return saved_pixels(Qwen2_5OmniProcessor.from_pretrained(checkpoint.folder))
 
     @classmethod
     def from_checkpoint(

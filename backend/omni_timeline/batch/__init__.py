@@ -1,0 +1,1 @@
+"""Whole projects are predicted, outside the server."""
