@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from label_studio_requests import WEBHOOKS, config, recorded
 from omni_timeline.errors import DeliveryError
 from omni_timeline.label_studio.request import TaskRequest
+from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service.bodies import WebhookBody
 from omni_timeline.service.projects import Projects
@@ -33,6 +35,21 @@ def test_an_unknown_event_is_taken_and_counted_without_its_name(client: FlaskCli
 
 
 # --- new tasks -------------------------------------------------------------------------------------------------------
+class Pupil:
+    """Whoever learns, and what it was told."""
+
+    def __init__(self) -> None:
+        self.requested: list[int] = []
+        self.noted: list[tuple[int, tuple[int, ...], bool]] = []
+
+    def request(self, project: int) -> str:
+        self.requested.append(project)
+        return "It is queued."
+
+    def corrected(self, project: int, annotations: Sequence[int], *, wants_learning: bool) -> None:
+        self.noted.append((project, tuple(annotations), wants_learning))
+
+
 class Studio:
     """A Label Studio that gives a project's config, or errors before it does."""
 
@@ -59,8 +76,8 @@ def predicted(studio: Studio, body: dict[str, Any]) -> tuple[list[TaskRequest], 
     def fail(task: str, project: str, sentence: str) -> None:
         failures.append((task, project, sentence))
 
-    projects = Projects(ScriptedModel(), PredictOptions(), fail)
-    webhooks = Webhooks(projects, studio, predict, fail, Metrics(), version_seconds=0.0, pauses=(0.0, 0.0))
+    projects = Projects(ScriptedModel(), PredictOptions(), LearnedVersions(Path("/nowhere")), fail)
+    webhooks = Webhooks(projects, studio, predict, Pupil(), fail, Metrics(), version_seconds=0.0, pauses=(0.0, 0.0))
     webhooks.predict_created(WebhookBody.read(body))
     return requests, failures
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from omni_timeline import __version__
-from omni_timeline.cli import evaluate, inspect, learn, predict, serve
+from omni_timeline.cli import evaluate, inspect, learn, predict, serve, versions
 from omni_timeline.cli.terminal import print_error, set_up_logging
 from omni_timeline.errors import LabelConfigError, OmniTimelineError, RequestError
 
@@ -31,6 +31,7 @@ examples:
   omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
   omni-timeline evaluate --project 7 --report page.html    what its suggestions are worth, by what people made of them
   omni-timeline learn --project 7 --output versions/first  better suggestions from these corrections
+  omni-timeline versions --project 7                       what the server has learned, and which it uses
 """
 
 
@@ -63,6 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, serve, evaluate, learn):
+    for command in (predict, inspect, serve, evaluate, learn, versions):
         command.add_parser(commands)
     return parser
