@@ -6,6 +6,7 @@ and does not mark its tones. F1 is measured on tasks that nobody corrected.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import requests
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.metrics import event_f1, pool
 from omni_timeline.segments import Segment
+from omni_timeline.service.auth import SECRET_HEADER
 from omni_timeline.synthetic import COLORS, draw_scene, write_video
 
 from .backends import Server, serving, until
@@ -36,7 +38,11 @@ XML = f"""<View><Video name="video" value="$video" frameRate="25"/><TimelineLabe
 CONFIG = LabelConfig.from_xml(XML)
 CORRECTED, OTHERS = 10, 5
 SEED = 5200
-PASSWORD = {"BASIC_AUTH_USER": "ls", "BASIC_AUTH_PASSWORD": "word"}
+SECRET, LEARN_AFTER = "s3cret", 3
+SETTINGS = {
+    "BASIC_AUTH_USER": "ls", "BASIC_AUTH_PASSWORD": "word", "WEBHOOK_SECRET": SECRET,
+    "LEARN_AFTER": str(LEARN_AFTER), "LEARN_EVERY_SECONDS": "0",
+}  # fmt: skip
 BETTER = 0.2  # of F1; a learned version that is worth its name brings much more
 
 
@@ -66,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(studio: LabelStudio, folder: Path) -> Iterator[Server]:
-    with serving(studio, folder, **PASSWORD) as running:
+    with serving(studio, folder, **SETTINGS) as running:
         yield running
 
 
@@ -91,6 +97,11 @@ def project(studio: LabelStudio, server: Server, folder: Path) -> Project:
 def newest(studio: LabelStudio, task: Task) -> dict[str, Any]:
     """The last prediction of a task."""
     return max(studio.predictions(task.number), key=lambda prediction: prediction["id"])
+
+
+def answer(prediction: dict[str, Any]) -> str:
+    """What the model said in it, byte for byte."""
+    return json.dumps([prediction[name] for name in ("model_version", "score", "result")])
 
 
 def suggestions(studio: LabelStudio, project: Project) -> list[dict[str, Any]]:
@@ -138,6 +149,9 @@ def test_corrections_become_better_suggestions_and_back_brings_the_old_ones(
     assert row["state"] == "in use", row
     assert row["numbers"].startswith(f"{CORRECTED} corrected tasks; F1 ")
 
+    opened = studio.call("GET", f"/api/projects/{project.number}/next/")  # as "Label All Tasks" opens one
+    assert opened["id"] in [task.number for task in project.others]
+    assert opened["predictions"][0]["model_version"] == row["versions"][0]["model_version"]
     after = suggestions(studio, project)
     assert {each["model_version"] for each in after} == {row["versions"][0]["model_version"]}
     assert f1(project, after) >= f1(project, before) + BETTER, (f1(project, before), f1(project, after), row)
@@ -152,20 +166,26 @@ def test_corrections_become_better_suggestions_and_back_brings_the_old_ones(
     environ = local_environ(CACHE_DIR=str(folder / "cache"))
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     assert "base" in said.stdout
-    asked = {
-        "tasks": [studio.call("GET", f"/api/tasks/{task.number}") for task in project.others],
-        "label_config": XML, "project": f"{project.number}.1",
-    }  # fmt: skip
-    answers = requests.post(f"{server.url}/predict", json=asked, auth=server.auth, timeout=100).json()["results"]
-    old = [(each["model_version"], each["score"], each["result"]) for each in before]
-    assert [(each["model_version"], each["score"], each["result"]) for each in answers] == old
+    for task in project.others:  # so that Label Studio has to ask again
+        for prediction in studio.predictions(task.number):
+            studio.call("DELETE", f"/api/predictions/{prediction['id']}/")
+    again = suggestions(studio, project)
+    assert [answer(each) for each in again] == [answer(each) for each in before]
 
 
-def test_the_token_in_the_event_is_neither_logged_nor_kept(
-    studio: LabelStudio, server: Server, project: Project, folder: Path
+def test_a_project_that_wants_it_is_learned_from_without_being_asked(
+    studio: LabelStudio, server: Server, project: Project
 ):
-    token = studio.call("GET", f"/api/projects/{project.number}/")["token"].encode()
-    assert token
-    assert token not in server.log.read_bytes()
-    for path in (folder / "cache").rglob("*"):
-        assert path.is_dir() or token not in path.read_bytes(), path
+    """With "Start model training on annotation submission", which Label Studio itself does nothing about."""
+    [webhook] = studio.call("GET", "/api/webhooks/", params={"project": project.number})
+    headers = {SECRET_HEADER: SECRET}  # annotations are reported without the password
+    studio.call("PATCH", f"/api/webhooks/{webhook['id']}/", json={"headers": headers})
+    body = {"start_training_on_annotation_update": True}
+    studio.call("PATCH", f"/api/projects/{project.number}/", json=body)
+    for task in project.others[:LEARN_AFTER]:
+        correct(studio, task)
+    assert until(lambda: learning(server, project)["why"] == f"{LEARN_AFTER} new corrections")
+    assert until(lambda: learning(server, project)["state"] not in ("queued", "running"))
+    row = learning(server, project)
+    assert row["state"] == "in use", (row, server.log.read_text()[-3000:])
+    assert row["numbers"].startswith(f"{CORRECTED + LEARN_AFTER} corrected tasks; F1 ")
