@@ -313,6 +313,37 @@ def test_a_project_is_not_due_again_before_its_time(settings: Settings):
     assert due(learner, every=60.0) == []
 
 
+def test_start_training_that_comes_with_an_annotation_is_no_press(settings: Settings):
+    """Label Studio sends it for each annotation of such a project, and reports the annotation then."""
+    learner = learner_of(settings, ScriptedModel())
+    for number in (1, 2):
+        learner.request(PROJECT, wants_learning=True, annotation_count=10)  # an annotation was changed
+        learner.corrected(PROJECT, [number], wants_learning=True)
+    assert learner.runs.pressed(time.time()) == []
+    assert due(learner) == []
+
+
+def test_start_training_without_an_annotation_is_a_press(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT, wants_learning=True, annotation_count=10)
+    assert [run.project for run in learner.runs.pressed(time.time())] == [PROJECT]
+    learner.request(PROJECT)
+    assert learner.runs.pressed(time.time()) == []
+    assert learner.runs.get(PROJECT).why == "Start Training"
+
+
+def test_annotations_are_counted_where_they_are_not_reported(settings: Settings):
+    """Without WEBHOOK_SECRET, a server with a password gets no annotations; Start Training says how many there are."""
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT, wants_learning=True, annotation_count=10)
+    learner.runs.change(PROJECT, count_before=10)
+    for count in (11, 12, 13):
+        assert due(learner) == []
+        learner.request(PROJECT, wants_learning=True, annotation_count=count)
+    assert learner.runs.pressed(time.time()) == []
+    assert due(learner) == [PROJECT]
+
+
 def test_a_project_without_the_switch_leaves_no_trace(settings: Settings):
     learner = learner_of(settings, ScriptedModel())
     learner.corrected(PROJECT, [1, 2, 3], wants_learning=False)

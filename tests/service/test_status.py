@@ -216,7 +216,7 @@ def test_the_token_in_an_event_is_neither_logged_nor_kept(
     client = serve(connected, ScriptedModel())
     for name in ("train_webhook_request", "webhook_annotation_created", "webhook_annotation_updated"):
         body = recorded(name)
-        body["project"] |= {"token": "t0ken-of-the-project", "min_annotations_to_start_training": 1}
+        body["project"] |= {"token": "t0ken-of-the-project"}
         assert client.post("/webhook", json=body).status_code == 200
     assert client.get("/status.json").json["learning"]
     client.application.extensions["omni_timeline"].close()

@@ -42,7 +42,8 @@ class Pupil:
         self.requested: list[int] = []
         self.noted: list[tuple[int, tuple[int, ...], bool]] = []
 
-    def request(self, project: int) -> str:
+    def request(self, project: int, *, wants_learning: bool, annotation_count: int | None) -> str:
+        assert (wants_learning, annotation_count) == (False, 0)
         self.requested.append(project)
         return "It is queued."
 

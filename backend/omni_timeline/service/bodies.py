@@ -95,6 +95,7 @@ class WebhookBody:
         tasks: the tasks that the event is about; empty where there are none.
         annotations: the numbers of the annotations that it is about; empty where there are none.
         wants_learning: whether the project has "Start model training on annotation submission" on.
+        annotation_count: how many annotations the project has; None where the event does not say.
     """
 
     event: str | None
@@ -102,6 +103,7 @@ class WebhookBody:
     tasks: Sequence[Any]
     annotations: tuple[int, ...] = ()
     wants_learning: bool = False
+    annotation_count: int | None = None
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> WebhookBody:
@@ -110,13 +112,15 @@ class WebhookBody:
         number = project.get("id") if isinstance(project, dict) else project
         annotations = [body.get("annotation"), *_listed(body.get("annotations"))]
         numbers = [each.get("id") for each in annotations if isinstance(each, dict)]
-        needed = project.get("min_annotations_to_start_training") if isinstance(project, dict) else 0
+        facts = project if isinstance(project, dict) else {}
+        needed, count = facts.get("min_annotations_to_start_training"), facts.get("total_annotations_number")
         return cls(
             event if isinstance(event, str) else None,
             number if type(number) is int and 0 < number < 2**63 else None,
             _listed(tasks),
             tuple(found for found in numbers if type(found) is int),
             type(needed) is int and needed > 0,  # all that Label Studio 1.23.2 makes of the project's switch
+            count if type(count) is int else None,
         )
 
 

@@ -36,6 +36,7 @@ from omni_timeline.service.runs import MAX_ATTEMPTS, Run, Runs
 WORKER = "omni_timeline.learning.worker"
 LOCK = "learning.lock"
 TICK = 0.2  # s between two looks at the process and the queue
+PRESS_SECONDS = 5.0  # s within which the annotation is reported that Label Studio sent Start Training for
 PAUSE = 30.0  # s before learning is tried again, where that can help
 
 Assign = Callable[[int, str], Assignment]
@@ -124,14 +125,30 @@ class Learner:
         self._stopping.set()
         self._wake.set()
 
-    def request(self, project: int) -> str:
-        """Queue a project, because somebody asked for it; what the person should know, in a sentence."""
+    def request(self, project: int, *, wants_learning: bool = False, annotation_count: int | None = None) -> str:
+        """Queue a project, because somebody pressed Start Training; what the person should know, in a sentence.
+
+        In a project with "Start model training on annotation submission" Label Studio (1.23.2) sends the same event
+        whenever an annotation is saved, just before it reports the annotation. So there it waits whether one comes.
+
+        Args:
+            project: its number.
+            wants_learning: whether the project has that switch on.
+            annotation_count: how many annotations it has; None where that is not known.
+        """
         if self._assign is None:
             sentence = (
                 "Start Training needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: corrections are read from there."
             )
             self._on_failure("", str(project), sentence)
             return sentence
+        if wants_learning:
+            run = self.runs.get(project)
+            is_saved = None not in (run.count, annotation_count) and run.count != annotation_count
+            self.runs.change(
+                project, wants_learning=True, count=annotation_count, pressed=0.0 if is_saved else time.time()
+            )
+            return f"Project {project} is learned from after {self._limits.after} new corrections, or when asked to."
         try:
             run, is_new = self.runs.enqueue(project, "Start Training")
         except BusyError as error:
@@ -156,16 +173,19 @@ class Learner:
         while not self._stopping.is_set():
             self._wake.wait(1.0)
             self._wake.clear()
-            for due in self.runs.due(time.time() - self._limits.every, self._limits.after):
-                self.runs.enqueue(due.project, f"{len(due.new)} new corrections")
+            for run in self.runs.pressed(time.time() - PRESS_SECONDS):
+                self.runs.change(run.project, pressed=0.0)
+                self.request(run.project)
+            for run in self.runs.due(time.time() - self._limits.every, self._limits.after):
+                self.runs.enqueue(run.project, f"{run.corrections} new corrections")
             self.runs.save()
             checkpoint = self._model.checkpoint_version
-            run = self.runs.next(time.time())
-            if run is None or checkpoint is None or self._assign is None or self._stopping.is_set():
+            due = self.runs.next(time.time())
+            if due is None or checkpoint is None or self._assign is None or self._stopping.is_set():
                 continue
             with self._alone() as is_alone:
                 if is_alone:
-                    self._learn(run, self._assign, checkpoint)
+                    self._learn(due, self._assign, checkpoint)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -183,7 +203,16 @@ class Learner:
     def _learn(self, run: Run, assign: Assign, checkpoint: str) -> None:
         """Learn a project, and note what came of it."""
         project, now = run.project, time.time()
-        self.runs.change(project, state="running", at=now, began=now, attempts=run.attempts + 1, words="begins", new=())
+        self.runs.change(
+            project,
+            state="running",
+            at=now,
+            began=now,
+            attempts=run.attempts + 1,
+            words="begins",
+            new=(),
+            count_before=self.runs.get(project).count,
+        )
         self.runs.save()
         try:
             outcome = self._outcome(assign(project, checkpoint))

@@ -47,6 +47,9 @@ class Run:
         began: when the last one began, in seconds since 1970.
         new: annotations that were made or changed since then.
         wants_learning: whether the project is to be learned without being asked for, as soon as there are enough.
+        count: how many annotations the project had when Label Studio last said so; None where it did not.
+        count_before: the same when the last one began.
+        pressed: when something came that may be a press of Start Training, in seconds since 1970; 0 for nothing.
     """
 
     project: int
@@ -62,6 +65,15 @@ class Run:
     began: float = 0.0
     new: tuple[int, ...] = ()
     wants_learning: bool = False
+    count: int | None = None
+    count_before: int | None = None
+    pressed: float = 0.0
+
+    @property
+    def corrections(self) -> int:
+        """How many annotations were made or changed since the last one began, as far as is known."""
+        more = 0 if self.count is None or self.count_before is None else self.count - self.count_before
+        return max(more, len(self.new))
 
     @property
     def is_pending(self) -> bool:
@@ -114,7 +126,7 @@ class Runs:
             if is_new:
                 run = replace(
                     run, state="queued", at=time.time(), why=why, words="", note="", version="", numbers="",
-                    attempts=0, not_before=0.0,
+                    attempts=0, not_before=0.0, pressed=0.0,
                 )  # fmt: skip
                 self._put(run)
         self.save()
@@ -134,7 +146,12 @@ class Runs:
                 return
             run = self._runs.get(project, Run(project))
             new = tuple(dict.fromkeys([*run.new, *annotations]))[-MAX_NEW:]
-            self._put(replace(run, new=new, wants_learning=wants_learning))
+            self._put(replace(run, new=new, wants_learning=wants_learning, pressed=0.0))
+
+    def pressed(self, before: float) -> list[Run]:
+        """The projects in which Start Training was pressed before that time and no annotation came with it."""
+        with self._lock:
+            return [run for run in self._runs.values() if 0 < run.pressed <= before]
 
     def due(self, last_began: float, corrections: int) -> list[Run]:
         """The projects to learn that nobody asked for: with so many new corrections, and not begun since then."""
@@ -142,7 +159,10 @@ class Runs:
             return [
                 run
                 for run in self._runs.values()
-                if run.wants_learning and not run.is_pending and len(run.new) >= corrections and run.began <= last_began
+                if run.wants_learning
+                and not run.is_pending
+                and run.corrections >= corrections
+                and run.began <= last_began
             ]
 
     def save(self) -> None:

@@ -91,7 +91,7 @@ def learning(server: Server) -> list[dict[str, Any]]:
         except RequestError as error:
             chosen = str(error)
         if run.state != "idle" or found:
-            corrections = len(run.new)
+            corrections = run.corrections
             rows.append({**asdict(run), "new": corrections, "chosen": chosen, "versions": found})
     return rows
 

@@ -38,8 +38,8 @@ class Api(Protocol):
 class Learner(Protocol):
     """What is needed of whoever learns from corrections; neither takes time."""
 
-    def request(self, project: int) -> str:
-        """Queue a project, because somebody asked for it; what the person should know, in a sentence."""
+    def request(self, project: int, *, wants_learning: bool, annotation_count: int | None) -> str:
+        """Take Start Training; what whoever pressed it should know, in a sentence."""
 
     def corrected(self, project: int, annotations: Sequence[int], *, wants_learning: bool) -> None:
         """Note annotations that were made or changed."""
@@ -100,7 +100,9 @@ class Webhooks:
             except queue.Full:
                 self._on_failure("", "", "Too many new tasks at a time: retrieve the predictions of some of them.")
         if body.event == "START_TRAINING" and body.project is not None:
-            return self._learner.request(body.project)
+            return self._learner.request(
+                body.project, wants_learning=body.wants_learning, annotation_count=body.annotation_count
+            )
         if body.event in CORRECTED and body.project is not None:
             self._learner.corrected(body.project, body.annotations, wants_learning=body.wants_learning)
         return None
