@@ -30,6 +30,7 @@ class Assignment:
         project: its number in Label Studio.
         label_studio: the address of Label Studio.
         api_key: the token for it.
+        public_host: the address under which tasks know Label Studio, where that is another.
         checkpoint: the version of the server's model.
         options: how the server asks it, before a project has its say.
         folder: for the versions of all projects, see `learning.versions`.
@@ -48,6 +49,7 @@ class Assignment:
     project: int
     label_studio: str
     api_key: str = field(repr=False)
+    public_host: str | None
     checkpoint: str
     options: PredictOptions
     folder: Path

@@ -43,6 +43,7 @@ from omni_timeline.learning.wire import (
     Reply,
     Step,
 )
+from omni_timeline.media import sandbox
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
@@ -156,18 +157,20 @@ def _source(assignment: Assignment) -> Source:
         assignment.api_key,
         assignment.videos,
         assignment.local_files_root,
+        public_host=assignment.public_host,
         hosts=AllowedHosts(assignment.allowed_hosts, public=assignment.allow_public_hosts),
         max_bytes=assignment.max_video_bytes,
         cache_bytes=assignment.video_bytes,
     )
     api = LabelStudioApi(assignment.label_studio, assignment.api_key)
-    return Source.from_project(api, assignment.project, files, assignment.label_studio)
+    return Source.from_project(api, assignment.project, files, assignment.public_host or assignment.label_studio)
 
 
 def main(descriptor: int) -> None:
     """Learn what the server at the other end of a socket assigns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.end_with_parent()
+    sandbox.hide()  # it will have Label Studio's token
     os.nice(NICENESS)
     peer = Connection(socket.socket(fileno=descriptor).detach())
     assignment = peer.recv()

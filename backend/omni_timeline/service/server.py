@@ -116,6 +116,7 @@ def assignment(settings: Settings, project: int, checkpoint: str) -> Assignment:
         project=project,
         label_studio=settings.label_studio_url or "",
         api_key=settings.label_studio_api_key or "",
+        public_host=settings.label_studio_host,
         checkpoint=checkpoint,
         options=options_of(settings),
         folder=LearnedVersions.in_cache(folder).folder,
