@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 
 from omni_timeline.errors import RequestError
 from omni_timeline.learning.version import VERSION, LearnedVersion, MadeFrom
-from omni_timeline.learning.versions import BASE, CHOICE, LearnedVersions, write_whole
+from omni_timeline.learning.versions import BASE, CHOICE, KEPT_UNUSED, LearnedVersions, write_whole
 from omni_timeline.pipeline.calibration import Calibration
 from omni_timeline.pipeline.options import PredictOptions
 
@@ -109,6 +110,18 @@ def test_a_version_that_is_broken_after_it_was_chosen_is_an_error(versions: Lear
     file.unlink()
     with pytest.raises(RequestError, match="no learned version"):
         versions.in_use(PROJECT)
+
+
+def test_old_versions_that_were_never_in_use_are_removed(versions: LearnedVersions):
+    first = kept(versions, FIRST)
+    versions.use(PROJECT, first)
+    versions.use(PROJECT, BASE)
+    made = [replace(SECOND, made_at=f"2026-11-{day:02}T10:00:00+00:00") for day in range(1, 30)]
+    for age, version in enumerate(made):
+        os.utime(versions.project(PROJECT) / kept(versions, version), (2e9 + age, 2e9 + age))
+    versions.prune(PROJECT)
+    assert versions.names(PROJECT) == [*(each.name for each in made[: -KEPT_UNUSED - 1 : -1]), first]
+    assert versions.back(PROJECT) == first
 
 
 def test_many_who_choose_at_a_time_lose_no_choice(versions: LearnedVersions):

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,13 +21,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from omni_timeline.errors import RequestError
-from omni_timeline.learning.version import PAGE, VERSION, LearnedVersion
+from omni_timeline.learning.version import PAGE, PARTIAL_PREFIX, VERSION, LearnedVersion
 
 BASE = "base"  # the name of the model as it came
 BACK = "back"  # stands for the version that was in use before
 CHOICE, LOCK = "choice.json", "choice.lock"
 FORMAT = 1
 KEPT_CHOICES = 50
+KEPT_UNUSED = 20  # of the newest versions of a project, whether they were in use or not
 KEPT_VERSIONS = 64  # that are not read again
 
 _NAME = re.compile(r"corrections-\d{8}-[0-9a-f]{6}")
@@ -146,6 +148,20 @@ class LearnedVersions:
             self._write(number, before[:-1])
         return before[-2]
 
+    def prune(self, number: int) -> None:
+        """Remove old versions that were never in use; the newest stay.
+
+        Raises:
+            RequestError: the choice cannot be read.
+        """
+        with self._locked(number):
+            chosen = self._choices(number)
+            for name in self.names(number)[KEPT_UNUSED:]:
+                if name not in chosen:
+                    # Under this name it is no version any more, and the next that is learned removes what is left.
+                    going = (self.project(number) / name).rename(self.project(number) / f"{PARTIAL_PREFIX}{name}")
+                    shutil.rmtree(going, ignore_errors=True)
+
     def _choices(self, number: int) -> list[str]:
         """What was chosen; the last is in use."""
         file = self.project(number) / CHOICE
@@ -192,6 +208,7 @@ def write_whole(file: Path, text: str) -> None:
             opened.write(text)
             opened.flush()
             os.fsync(opened.fileno())
+            os.fchmod(opened.fileno(), 0o644)  # mkstemp's are for the owner alone; the command may be another user's
         Path(partial).replace(file)
     except BaseException:
         with suppress(OSError):

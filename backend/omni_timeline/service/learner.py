@@ -236,6 +236,7 @@ class Learner:
             try:
                 self._versions.use(project, outcome.name, checkpoint)
                 state = "in use"
+                self._versions.prune(project)
             except (RequestError, OSError) as error:
                 sentence = f"It could not be brought into use: {error}"
         self.runs.change(

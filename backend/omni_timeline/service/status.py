@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from omni_timeline import __version__
 from omni_timeline.errors import RequestError
 from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.service.projects import Project
+from omni_timeline.service.runs import Run
 from omni_timeline.service.server import Server
 from omni_timeline.service.settings import Settings
 
@@ -91,9 +91,14 @@ def learning(server: Server) -> list[dict[str, Any]]:
         except RequestError as error:
             chosen = str(error)
         if run.state != "idle" or found:
-            corrections = run.corrections
-            rows.append({**asdict(run), "new": corrections, "chosen": chosen, "versions": found})
+            rows.append({**_run(run), "chosen": chosen, "versions": found})
     return rows
+
+
+def _run(run: Run) -> dict[str, Any]:
+    """Where learning of a project stands, without what only the server needs."""
+    shown = ("project", "state", "at", "why", "words", "note", "version", "numbers", "attempts", "wants_learning")
+    return {**{name: getattr(run, name) for name in shown}, "corrections": run.corrections}
 
 
 def _version(versions: LearnedVersions, project: int, name: str) -> dict[str, Any]:
