@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -107,13 +109,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def workers() -> list[int]:
-    """The processes that learn, of this one."""
+def workers(server: int = os.getpid()) -> list[int]:
+    """The processes that learn, of this process or of another."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"omni_timeline.learning.worker" in (process / "cmdline").read_bytes():
+            if parent == server and b"omni_timeline.learning.worker" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
 
@@ -198,6 +200,33 @@ def test_a_server_that_is_killed_leaves_what_was_to_be_learned_to_the_next(state
     before.runs.save()
     with learning(settings, ScriptedModel()) as learner:
         assert ended(learner).state == "in use"
+
+
+def test_kill_9_in_the_middle_loses_nothing_and_leaves_no_process(settings: Settings):
+    environment = os.environ | {
+        "LABEL_STUDIO_URL": str(settings.label_studio_url), "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
+        "LOCAL_FILES_ROOT": str(settings.local_files_root), "CACHE_DIR": str(settings.cache_dir),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    server = subprocess.Popen([sys.executable, "-m", "silent_learner", str(PROJECT)], env=environment)
+    try:
+        wait_until(lambda: "predicting" in kept_words(versions))
+        [process] = workers(server.pid)
+    finally:
+        server.kill()
+        server.wait()
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
+    assert versions.names(PROJECT) == []
+    with learning(settings, ScriptedModel()) as learner:
+        run = ended(learner)
+    assert (run.state, run.attempts) == ("in use", 2)
+
+
+def kept_words(versions: LearnedVersions) -> str:
+    """How far the learning is that is noted on disk."""
+    file = versions.project(PROJECT) / FILE
+    return str(json.loads(file.read_text())["words"]) if file.exists() else ""
 
 
 def test_a_server_that_is_stopped_leaves_it_to_the_next_and_no_process(settings: Settings):
