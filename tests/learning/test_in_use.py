@@ -10,6 +10,7 @@ from pathlib import Path
 from corrected_tasks import CONFIG, DURATION, address, annotation, task
 from omni_timeline.learning.asking import Model
 from omni_timeline.learning.corrections import read_tasks
+from omni_timeline.learning.in_use import against
 from omni_timeline.learning.learn import Outcome, learn
 from omni_timeline.learning.sources import Source
 from omni_timeline.learning.version import LearnedVersion
@@ -44,8 +45,9 @@ def learned(said: Said, in_use: LearnedVersion | None = None) -> Outcome:
     def predict(path: Path, options: PredictOptions) -> Prediction:
         return Prediction(path, DURATION, events(words[str(path)]), options.version("demo-1"), "")
 
-    options = CONFIG.options(PredictOptions())
-    return learn(source, Model("demo-1", predict), options, NOW, with_curve=False, in_use=in_use)
+    model, options = Model("demo-1", predict), CONFIG.options(PredictOptions())
+    outcome = learn(source, model, options, NOW, with_curve=False)
+    return outcome if in_use is None else against(outcome, in_use, model)
 
 
 FEW = {number: (("talk", "music"), ("talk", "music")) for number in range(1, 9)}

@@ -28,6 +28,7 @@ from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.learning.asking import Model
 from omni_timeline.learning.evaluation import Evaluation
+from omni_timeline.learning.in_use import against
 from omni_timeline.learning.learn import Outcome, learn
 from omni_timeline.learning.report.page import page
 from omni_timeline.learning.sources import Source
@@ -133,9 +134,9 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
             in_use.check_base(assignment.checkpoint)
     except OmniTimelineError:  # the server does not use it either
         in_use = None
-    outcome = learn(
-        source, model, options, now, server.step, max_seconds=ASKING_SHARE * assignment.max_seconds, in_use=in_use
-    )
+    outcome = learn(source, model, options, now, server.step, max_seconds=ASKING_SHARE * assignment.max_seconds)
+    if in_use is not None:
+        outcome = against(outcome, in_use, model, server.step)
     server.step(Progress("writing the report"))
     version = outcome.version
     place = folder / version.name
