@@ -1,4 +1,4 @@
-"""`make demo`: a real Label Studio with the backend connected, two projects with clips, and predictions for all.
+"""`make demo`: a real Label Studio with the backend connected, three projects with clips, and predictions for all.
 
     python -m demo              starts everything, prints the address and stays until Ctrl-C
     python -m demo --detach     the same, and leaves it running
@@ -28,6 +28,7 @@ from typing import IO, Any
 import numpy as np
 import requests
 
+from demo import learning
 from demo.label_studio import EMAIL, PASSWORD, LabelStudio, LabelStudioError, label_studio
 from demo.servers import ServerError, check_running, free_port, is_free, local_environ, running
 from omni_timeline.errors import OmniTimelineError
@@ -210,6 +211,7 @@ def _run(arguments: argparse.Namespace, folder: Path, state: IO[str], servers: E
     label_studio_port = _port("Label Studio", "LABEL_STUDIO_PORT", arguments.label_studio_port, LABEL_STUDIO_PORT)
     backend_port = _port("the backend", "BACKEND_PORT", arguments.backend_port, BACKEND_PORT)
     clips = [*sorted(SAMPLES.glob("*.mp4")), _long_clip(folder)]
+    to_learn_from = learning.clips(folder)
     first = not (folder / "label-studio" / "data").exists()
     with step("Starting Label Studio" + "; the first time it makes its database: up to a minute" * first) as tick:
         studio = servers.enter_context(
@@ -226,10 +228,12 @@ def _run(arguments: argparse.Namespace, folder: Path, state: IO[str], servers: E
             _project(studio, backend_url, PROJECT, "label_config.xml", clips),
             # The same labels, so that nothing is predicted twice.
             _project(studio, backend_url, WAVEFORM_PROJECT, "label_config_waveform.xml", with_sound),
+            _project(studio, backend_url, learning.TITLE, learning.LABEL_CONFIG, to_learn_from),
         ]
     for project, tasks in projects:
         _predict_all(studio, project, tasks, backend, backend_log)
-    page, waveform_page = (f"{studio.url}/projects/{project}/data" for project, _ in projects)
+    learning.correct(studio, projects[-1][1], (ROOT / learning.LABEL_CONFIG).read_text(encoding="utf-8"))
+    page, waveform_page, learning_page = (f"{studio.url}/projects/{project}/data" for project, _ in projects)
     say(
         f"""
 Label Studio:  {page}
@@ -237,6 +241,10 @@ Label Studio:  {page}
   password     {PASSWORD}
 The same with
 a waveform:    {waveform_page}
+To learn from: {learning_page}
+               People have corrected {learning.CORRECTED} of its clips, in words of their own. Press "Start Training"
+               (Settings > Model, the card's menu), watch {backend_url}, and retrieve
+               predictions for the other {learning.OTHERS}.
 The backend:   {backend_url}
 Logs:          {studio.log}
                {backend_log}

@@ -91,6 +91,8 @@ class ScriptedModel:
         answer = self.answers.get(path.name, (SPEECH,))
         if isinstance(answer, Exception):
             raise answer
+        if options.calibration is not None:
+            answer = options.calibration.apply(answer, 30.0)
         assert self.checkpoint_version is not None
         return Prediction(
             path, 30.0, answer, options.version(self.checkpoint_version), self.text, self.warnings, {"mended": 1}

@@ -71,8 +71,14 @@ def test_the_webhook_has_a_secret_of_its_own(guarded: FlaskClient):
     event = recorded("webhook_tasks_created")
     assert guarded.post("/webhook", json=event).status_code == 401
     assert guarded.post("/webhook", json=event, headers={SECRET_HEADER: "S3cret"}).status_code == 401
-    assert guarded.post("/webhook", json=event, headers=basic("ls", "wörd:with colon")).status_code == 401
+    assert guarded.post("/webhook", json=event, headers=basic("ls", "wrong")).status_code == 401
     assert guarded.post("/webhook", json=event, headers={SECRET_HEADER: "s3cret"}).status_code == 200
+
+
+def test_start_training_comes_with_the_password_and_not_with_the_secret(guarded: FlaskClient):
+    press = recorded("train_webhook_request")
+    assert guarded.post("/webhook", json=press, headers=basic("ls", "wörd:with colon")).status_code == 200
+    assert guarded.post("/webhook", json=press).status_code == 401
 
 
 def test_without_a_secret_the_webhook_wants_the_password_too(settings: Settings, model: ScriptedModel, serve: Serve):

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from label_studio_requests import LABELS, config, local, tasks, version_of
 from omni_timeline.errors import LabelConfigError, ModelError
 from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service.projects import RECENT_PROJECTS, Projects
 from omni_timeline.service.server import options_of
@@ -76,6 +77,9 @@ def test_a_project_wins_over_the_operator(settings: Settings):
     assert (options.frames, options.score_threshold, options.labels) == (20, 0.2, ("Speech", "Action"))
 
 
+NOTHING_LEARNED = LearnedVersions(Path("/nowhere"))
+
+
 # --- without HTTP ----------------------------------------------------------------------------------------------------
 class Told:
     """What a Projects reports of failures."""
@@ -90,24 +94,26 @@ class Told:
 def test_a_config_without_a_place_for_segments_is_reported_with_its_project():
     told = Told()
     with pytest.raises(LabelConfigError):
-        Projects(ScriptedModel(), PredictOptions(), told).find("<View/>", "7", 0.0)
+        Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, told).find("<View/>", "7", 0.0)
     [(task, project, sentence)] = told.failures
     assert (task, project) == ("", "7")
     assert "TimelineLabels" in sentence
 
 
 def test_without_the_checkpoints_version_there_is_no_project():
-    loading = Projects(ScriptedModel(state="loading", checkpoint_version=None), PredictOptions(), Told())
+    loading = Projects(
+        ScriptedModel(state="loading", checkpoint_version=None), PredictOptions(), NOTHING_LEARNED, Told()
+    )
     with pytest.raises(ModelError, match="still loading"):
         loading.find(config(), "1", 0.0)
     assert loading.recent() == []
-    failed = Projects(ScriptedModel(error=ModelError("no such checkpoint")), PredictOptions(), Told())
+    failed = Projects(ScriptedModel(error=ModelError("no such checkpoint")), PredictOptions(), NOTHING_LEARNED, Told())
     with pytest.raises(ModelError, match="no such checkpoint"):
         failed.find(config(), "1", 0.0)
 
 
 def test_the_projects_that_asked_last_are_remembered_newest_first():
-    projects = Projects(ScriptedModel(), PredictOptions(), Told())
+    projects = Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, Told())
     for number in [*range(RECENT_PROJECTS + 5), 10]:
         projects.find(config(), str(number), 0.0)
     recent = [project.number for project in projects.recent()]
@@ -116,7 +122,7 @@ def test_the_projects_that_asked_last_are_remembered_newest_first():
 
 
 def test_a_task_becomes_a_request_under_the_projects_version():
-    projects = Projects(ScriptedModel(), PredictOptions(), Told())
+    projects = Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, Told())
     project = projects.find(config(), "3", 0.0)
     task = {"id": 5, "data": {"video": "a.mp4", "name": "of no use"}, "annotations": [1]}
     [request] = projects.requests([task], config(), project)
@@ -134,7 +140,7 @@ def test_a_task_becomes_a_request_under_the_projects_version():
 )  # fmt: skip
 def test_a_task_without_a_video_is_reported_by_its_number(task: Any, number: str):
     told = Told()
-    projects = Projects(ScriptedModel(), PredictOptions(), told)
+    projects = Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, told)
     assert projects.requests([task], config(), projects.find(config(), "3", 0.0)) == [None]
     [(reported, project, sentence)] = told.failures
     assert (reported, project) == (number, "3")
@@ -143,14 +149,14 @@ def test_a_task_without_a_video_is_reported_by_its_number(task: Any, number: str
 
 def test_a_video_may_be_anywhere_in_the_tasks_data():
     xml = config().replace("$video", "$files[1].url")
-    projects = Projects(ScriptedModel(), PredictOptions(), Told())
+    projects = Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, Told())
     task = {"id": 1, "data": {"files": [{}, {"url": "a.mp4"}]}}
     assert projects.requests([task], xml, projects.find(xml, "3", 0.0)) != [None]
 
 
 def test_a_field_with_a_long_name_makes_no_long_message(caplog: pytest.LogCaptureFixture):
     told = Told()
-    projects = Projects(ScriptedModel(), PredictOptions(), told)
+    projects = Projects(ScriptedModel(), PredictOptions(), NOTHING_LEARNED, told)
     xml = config().replace("$video", "$" + "a" * 1_000_000)
     projects.requests([{"id": 1, "data": {}}], xml, projects.find(xml, "3", 0.0))
     assert len(told.failures[0][2]) < 300

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from flask.testing import FlaskClient
 from label_studio_requests import WEBHOOKS, config, recorded
 from omni_timeline.errors import DeliveryError
 from omni_timeline.label_studio.request import TaskRequest
+from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.service.bodies import WebhookBody
+from omni_timeline.service.bodies import WebhookBody, read_object
 from omni_timeline.service.projects import Projects
 from omni_timeline.service.prometheus import Metrics
 from omni_timeline.service.webhooks import Webhooks
@@ -30,6 +33,72 @@ def test_an_unknown_event_is_taken_and_counted_without_its_name(client: FlaskCli
     text = client.get("/metrics").text
     assert 'omni_timeline_webhooks_total{event="other"} 2.0' in text
     assert "SOMETHING_NEW" not in text
+
+
+class Pupil:
+    """Whoever learns, and what it was told."""
+
+    def __init__(self) -> None:
+        self.requested: list[int] = []
+        self.noted: list[tuple[int, tuple[int, ...], bool]] = []
+
+    def request(self, project: int, *, wants_learning: bool, annotation_count: int | None) -> str:
+        assert (wants_learning, annotation_count) == (False, 0)
+        self.requested.append(project)
+        return "It is queued."
+
+    def corrected(self, project: int, annotations: Sequence[int], *, wants_learning: bool) -> None:
+        self.noted.append((project, tuple(annotations), wants_learning))
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "noted"),
+    [
+        ("webhook_annotation_created", [(3, (2,), False)]),
+        ("webhook_annotation_updated", [(3, (2,), False)]),
+        ("webhook_annotations_deleted", []),
+        ("webhook_project_updated", []),
+        ("webhook_tasks_created", []),
+        ("train_webhook_request", []),
+    ],
+)
+def test_recorded_events_are_noted_as_corrections_where_they_are_some(name: str, noted: list[Any]):
+    pupil = Pupil()
+    said = taking(pupil).take(WebhookBody.read(read_object(json.dumps(recorded(name)).encode())))
+    assert pupil.noted == noted
+    is_button = name == "train_webhook_request"
+    assert (pupil.requested, said) == (([3], "It is queued.") if is_button else ([], None))
+
+
+@pytest.mark.parametrize(
+    ("needed", "wants"), [(1, True), (0, False), (None, False), ("1", False), (True, False), ([1], False)]
+)
+def test_the_switch_of_a_project_is_a_number_in_its_events(needed: Any, wants: bool):
+    project = {"id": 3, "min_annotations_to_start_training": needed}
+    body = {"action": "ANNOTATIONS_CREATED", "project": project, "annotations": [{"id": 1}, {"id": "x"}, 7, {"id": 2}]}
+    pupil = Pupil()
+    taking(pupil).take(WebhookBody.read(read_object(json.dumps(body).encode())))
+    assert pupil.noted == [(3, (1, 2), wants)]
+
+
+@pytest.mark.parametrize("project", [None, True, "3", 0, -3, 2**70, {"id": -1}, {}, [3]])
+def test_an_event_of_no_project_leads_to_no_learning(project: Any):
+    pupil = Pupil()
+    for event in ("START_TRAINING", "ANNOTATION_CREATED"):
+        body = {"action": event, "project": project, "annotation": {"id": 1}}
+        assert taking(pupil).take(WebhookBody.read(body)) is None
+    assert (pupil.requested, pupil.noted) == ([], [])
+
+
+def taking(pupil: Pupil) -> Webhooks:
+    """Webhooks that tell `pupil`; nothing else comes of them."""
+
+    def ignore(*_: Any) -> None:
+        pass
+
+    projects = Projects(ScriptedModel(), PredictOptions(), LearnedVersions(Path("/nowhere")), ignore)
+    return Webhooks(projects, None, ignore, pupil, ignore, Metrics(), version_seconds=0.0)
 
 
 # --- new tasks -------------------------------------------------------------------------------------------------------
@@ -59,8 +128,8 @@ def predicted(studio: Studio, body: dict[str, Any]) -> tuple[list[TaskRequest], 
     def fail(task: str, project: str, sentence: str) -> None:
         failures.append((task, project, sentence))
 
-    projects = Projects(ScriptedModel(), PredictOptions(), fail)
-    webhooks = Webhooks(projects, studio, predict, fail, Metrics(), version_seconds=0.0, pauses=(0.0, 0.0))
+    projects = Projects(ScriptedModel(), PredictOptions(), LearnedVersions(Path("/nowhere")), fail)
+    webhooks = Webhooks(projects, studio, predict, Pupil(), fail, Metrics(), version_seconds=0.0, pauses=(0.0, 0.0))
     webhooks.predict_created(WebhookBody.read(body))
     return requests, failures
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from omni_timeline import __version__
-from omni_timeline.cli import evaluate, inspect, learn, predict, prelabel, serve
+from omni_timeline.cli import evaluate, inspect, learn, predict, prelabel, serve, versions
 from omni_timeline.cli.terminal import print_error, set_up_logging
 from omni_timeline.errors import LabelConfigError, OmniTimelineError, RequestError
 
@@ -31,6 +31,7 @@ examples:
   omni-timeline serve --port 9090                          a machine-learning backend for Label Studio
   omni-timeline evaluate --project 7 --report page.html    how good a project's suggestions are
   omni-timeline learn --project 7 --output versions/first  better suggestions from people's corrections
+  omni-timeline versions --project 7                       what the server has learned, and which version it uses
   omni-timeline prelabel --project 12                      predicts all tasks of a Label Studio project
 """
 
@@ -65,6 +66,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"omni-timeline {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, serve, prelabel, evaluate, learn):
+    for command in (predict, inspect, serve, prelabel, evaluate, learn, versions):
         command.add_parser(commands)
     return top

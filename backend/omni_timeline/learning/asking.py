@@ -119,8 +119,9 @@ def ask(
     found: dict[Asked, dict[str, tuple[Segment, ...]]] = {way: {} for way in ways}
     durations: dict[str, float] = {}
     failures: dict[int, str] = {}
+    on_progress(Progress("predicting", 0, len(asked)))
     with ThreadPoolExecutor(model.at_a_time) as pool:
-        for number, (task, answer) in enumerate(zip(asked, pool.map(of, asked), strict=True)):
+        for number, (task, answer) in enumerate(zip(asked, pool.map(of, asked), strict=True), 1):
             on_progress(Progress("predicting", number, len(asked)))
             if isinstance(answer, str):
                 failures[task.task] = answer
@@ -128,5 +129,4 @@ def ask(
             for way, prediction in answer.items():
                 found[way][task.key] = prediction.segments
                 durations[task.key] = prediction.duration
-    on_progress(Progress("predicting", len(asked), len(asked)))
     return Answers(found, durations, failures)

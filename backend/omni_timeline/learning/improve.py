@@ -138,7 +138,7 @@ def _judged(outcome: Outcome, adapted: PredictOptions, found: Found, trained: Tr
         reason=f"An adapter was trained, and it is better where it was not trained: {numbers}.",
         training=f"{words} The calibration is not used beside it: the adapter says what the project calls things.",
     )
-    return Outcome(version, (), evaluation, material)
+    return Outcome(version, (), evaluation, material, found)
 
 
 def _before(outcome: Outcome) -> Found:

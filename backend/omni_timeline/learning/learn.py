@@ -36,12 +36,14 @@ class Outcome:
         parts: how its parts were tried.
         evaluation: the numbers.
         material: what it was learned from.
+        found: what people would see of videos with what was not learned from them, by key.
     """
 
     version: LearnedVersion
     parts: tuple[Part, ...]
     evaluation: Evaluation
     material: Material
+    found: Mapping[str, Sequence[Segment]]
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,11 @@ class _Candidate:
             return False, "No part of a calibration helped on tasks that it was not learned from."
         held_out = self.material.held_out
         if held_out and (high := (alone := self._change(held_out)).f1["0.5"].high) is not None and high < 0:
-            return False, f"It is clearly worse on the held-out tasks: {_told(alone)}."
+            return False, f"It is clearly worse on the held-out tasks: {told(alone)}."
         every = self._change((*self.material.learned_from, *held_out))
         if every.f1["0.5"].value + every.mean_iou.value < 0:
-            return False, f"It is worse on tasks that it was not learned from: {_told(every)}."
-        return True, f"On tasks that it was not learned from: {_told(every)}."
+            return False, f"It is worse on tasks that it was not learned from: {told(every)}."
+        return True, f"On tasks that it was not learned from: {told(every)}."
 
     def _change(self, tasks: Sequence[CorrectedTask]) -> Difference:
         return improvement(compare(tasks, self.material.now), compare(tasks, self.found))
@@ -141,7 +143,7 @@ def learn(
         source.name, _keys(material.learned_from), _keys(material.held_out), annotations=evaluation.annotations
     )
     version = LearnedVersion(model.version, candidate.options, made_from, now, *candidate.verdict())
-    return Outcome(version, candidate.learned.parts, evaluation, material)
+    return Outcome(version, candidate.learned.parts, evaluation, material, candidate.found)
 
 
 def measure(
@@ -214,7 +216,8 @@ def _measured(material: Material, version: LearnedVersion | None) -> tuple[Seque
     return tasks, "all tasks, from which the version was learned, so that its numbers are too good"
 
 
-def _told(change: Difference) -> str:
+def told(change: Difference) -> str:
+    """How much better something is, in a few words."""
     f1, overlap = change.f1["0.5"].value, change.mean_iou.value
     return f"F1 {f1:+.2f}, mean IoU {overlap:+.2f} ({change.tasks} tasks)"
 

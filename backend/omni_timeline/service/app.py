@@ -6,6 +6,7 @@
     POST /webhook   events of Label Studio
     GET  /versions  the model versions of the projects that have asked
     GET  /          a page for people; /status.json, /metrics and /openapi.json for programs
+    POST /learned   which learned version a project is predicted with; GET for a version's report
 
 Knows paths, headers and statuses. What a request gets is decided in `server`, who may ask in `auth`.
 """
@@ -23,7 +24,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from omni_timeline import __version__
 from omni_timeline.errors import OmniTimelineError, SlowRequestError
 from omni_timeline.label_studio.tasks import Model
-from omni_timeline.service.auth import CHALLENGE, SECRET_HEADER, Guard
+from omni_timeline.service.auth import CHALLENGE, SECRET_HEADER, Guard, is_from_elsewhere
 from omni_timeline.service.bodies import PredictBody, SetupBody, WebhookBody, read_object
 from omni_timeline.service.openapi import description
 from omni_timeline.service.prometheus import CONTENT_TYPE
@@ -36,7 +37,8 @@ MAX_REASON = 200  # characters of an error in the status line
 MAX_LOGGED = 1000  # characters of an error in the log; a name from a labeling config may be longer
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")  # that are counted under their own name
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -68,6 +70,7 @@ def routes(server: Server) -> Flask:
     _admit_and_count(app, server)
     _route_protocol(app, server)
     _route_views(app, server)
+    _route_versions(app, server)
     app.register_error_handler(OmniTimelineError, _refused)
     app.register_error_handler(HTTPException, _failed)
     return app
@@ -128,8 +131,8 @@ def _route_protocol(app: Flask, server: Server) -> None:
 
     @app.post("/webhook")
     def webhook() -> dict[str, Any]:
-        server.webhooks.take(WebhookBody.read(_body()))
-        return {"status": "ok"}
+        said = server.webhooks.take(WebhookBody.read(_body()))
+        return {"status": "ok"} if said is None else {"status": "ok", "learning": said}
 
     @app.get("/versions")
     def versions() -> dict[str, Any]:
@@ -158,6 +161,27 @@ def _route_views(app: Flask, server: Server) -> None:
     @app.get("/openapi.json")
     def openapi() -> dict[str, Any]:
         return description(basic_auth=server.settings.basic_auth_user is not None)
+
+
+def _route_versions(app: Flask, server: Server) -> None:
+    """What was learned: looking at it, and choosing."""
+
+    @app.post("/learned/<int:project>")
+    def choose(project: int) -> Response:
+        headers = request.headers
+        if is_from_elsewhere(headers.get("Host", ""), headers.get("Origin", ""), headers.get("Sec-Fetch-Site", "")):
+            return _error("A version is chosen on this server's own page.", 403)
+        if server.settings.basic_auth_user is None:
+            return _error(
+                "Choosing a version here needs a password: set BASIC_AUTH_USER and BASIC_AUTH_PASSWORD, or use "
+                "`omni-timeline versions`.", 403,
+            )  # fmt: skip
+        server.choose_version(project, request.form.get("version", ""))
+        return Response(status=303, headers={"Location": ".."})
+
+    @app.get("/learned/<int:project>/<name>/report.html")
+    def report(project: int, name: str) -> Response:
+        return Response(server.versions.page(project, name), headers=PAGE_HEADERS)
 
 
 def _body() -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Who may ask: basic auth on everything, but a secret of its own on /webhook where one is set.
+"""Who may ask: basic auth on everything, and a secret of its own on /webhook where one is set.
 
-Label Studio (1.23.2) sends no basic auth along with the events of annotations and tasks.
+Label Studio (1.23.2) sends no basic auth along with the events of annotations and tasks. With Start Training, which
+comes to /webhook too, it sends basic auth and not the webhook's headers.
 
 Knows names, passwords and what headers say of them. Knows no HTTP beyond that.
 """
@@ -28,6 +29,19 @@ class Refusal:
     wants_basic_auth: bool
 
 
+def is_from_elsewhere(host: str, origin: str, fetch_site: str) -> bool:
+    """Whether another site's page has a browser send this request, along with the password that it remembers.
+
+    Args:
+        host: the header Host.
+        origin: the header Origin, or "".
+        fetch_site: the header Sec-Fetch-Site, which browsers of today send and pages cannot; or "".
+    """
+    if fetch_site:
+        return fetch_site not in ("same-origin", "none")
+    return bool(origin) and origin.partition("://")[2] != host
+
+
 class Guard:
     """Who may ask one server."""
 
@@ -51,6 +65,8 @@ class Guard:
         """
         if to_webhook and self._secret is not None:
             if hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), self._secret):
+                return None
+            if self._are_right(authorization):  # Start Training comes with these, and without the secret
                 return None
             return Refusal(f"/webhook needs WEBHOOK_SECRET in the header {SECRET_HEADER}.", False)
         if self._credentials is None or self._are_right(authorization):

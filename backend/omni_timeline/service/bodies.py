@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from omni_timeline.errors import RequestError
 MAX_TASKS = 50_000  # of one request; those after them are left out
 MAX_VALUE_BYTES = 2 * 1024 * 1024  # of the data of one task, or of the regions of a page
 
-_USED = ("schema", "label_config", "project", "params", "action", "tasks")
+_USED = ("schema", "label_config", "project", "params", "action", "tasks", "annotation", "annotations")
 _ANY = (msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
 # An array_like structure has one field for each element of a list. Elements beyond its last field are read over, which
 # a list of MAX_TASKS at most does not do: it would be built first, and measured then.
@@ -93,21 +93,34 @@ class WebhookBody:
         event: the name of the event; None where there is none.
         project: the project's id; None where there is none.
         tasks: the tasks that the event is about; empty where there are none.
+        annotations: the numbers of the annotations that it is about; empty where there are none.
+        wants_learning: whether the project has "Start model training on annotation submission" on.
+        annotation_count: how many annotations the project has; None where the event does not say.
     """
 
     event: str | None
     project: int | None
     tasks: Sequence[Any]
+    annotations: tuple[int, ...] = ()
+    wants_learning: bool = False
+    annotation_count: int | None = None
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> WebhookBody:
         """Read one. Events differ in what they have, so nothing that is missing is an error."""
         event, project, tasks = body.get("action"), body.get("project"), body.get("tasks")
         number = project.get("id") if isinstance(project, dict) else project
+        annotations = [body.get("annotation"), *_listed(body.get("annotations"))]
+        numbers = [each.get("id") for each in annotations if isinstance(each, dict)]
+        facts = project if isinstance(project, dict) else {}
+        needed, count = facts.get("min_annotations_to_start_training"), facts.get("total_annotations_number")
         return cls(
             event if isinstance(event, str) else None,
-            number if type(number) is int else None,
-            tasks if isinstance(tasks, Sequence) and not isinstance(tasks, str) else [],
+            number if type(number) is int and 0 < number < 2**63 else None,
+            _listed(tasks),
+            tuple(found for found in numbers if type(found) is int),
+            type(needed) is int and needed > 0,  # all that Label Studio 1.23.2 makes of the project's switch
+            count if type(count) is int else None,
         )
 
 
@@ -128,7 +141,11 @@ def read_object(data: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError) as error:
         return _read_loosely(data, error)
     raw = {name: value for name, value in msgspec.structs.asdict(fields).items() if value is not msgspec.UNSET}
-    return {name: _tasks(value) if name == "tasks" else _value(value) for name, value in raw.items()}
+    return {name: _READ.get(name, _value)(value) for name, value in raw.items()}
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 
 def _tasks(raw: msgspec.Raw) -> Sequence[Any] | None:
@@ -150,12 +167,16 @@ class _Tasks(Sequence[Any]):
         return len(self._raw)
 
     def __getitem__(self, index: Any) -> Any:
-        try:
-            task = _TASK.decode(self._raw[index])
-        except msgspec.DecodeError:
-            return None
-        raw = msgspec.structs.asdict(task)
-        return {name: _value(value) for name, value in raw.items() if value is not msgspec.UNSET}
+        return _task(self._raw[index])
+
+
+def _task(raw: msgspec.Raw) -> dict[str, Any] | None:
+    """The id and the data of a task or an annotation; None for what is no object."""
+    try:
+        task = msgspec.structs.asdict(_TASK.decode(raw))
+    except msgspec.DecodeError:
+        return None
+    return {name: _value(value) for name, value in task.items() if value is not msgspec.UNSET}
 
 
 def _value(raw: msgspec.Raw) -> Any:
@@ -167,6 +188,9 @@ def _value(raw: msgspec.Raw) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):  # the text is not UTF-8
         return None
+
+
+_READ: dict[str, Callable[[msgspec.Raw], Any]] = {"tasks": _tasks, "annotations": _tasks, "annotation": _task}
 
 
 def _read_loosely(data: bytes, error: Exception) -> dict[str, Any]:

@@ -69,8 +69,29 @@ def _pages() -> dict[str, Schema]:
         "/": {"get": _operation("A page for people.", {200: _plain("text/html")})},
         "/status.json": {"get": _operation("The same for programs.", {200: _json({"type": "object"})})},
         "/metrics": {"get": _operation("Metrics for Prometheus.", {200: _plain("text/plain")})},
+        "/learned/{project}": {"post": _choice()},
+        "/learned/{project}/{name}/report.html": {
+            "get": {
+                **_operation("The report of a learned version.", {200: _plain("text/html"), **_errors(400)}),
+                "parameters": [_PROJECT, {**_PROJECT, "name": "name", "schema": TEXT}],
+            }
+        },
         "/openapi.json": {"get": _operation("This document.", {200: _json({"type": "object"})})},
     }
+
+
+_PROJECT: Schema = {"name": "project", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+
+
+def _choice() -> Schema:
+    """Choosing a learned version."""
+    form = _object(["version"], version={**TEXT, "description": 'Its name, or "base", or "back" for the one before.'})
+    operation = _operation(
+        "Have a project predicted with a learned version; only where basic auth is on.",
+        {303: {"description": "It is; the page shows it."}, **_errors(400, 403, 413, 503)},
+    )
+    body = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+    return {**operation, "parameters": [_PROJECT], "requestBody": body}
 
 
 def _protocol() -> dict[str, Schema]:
@@ -93,7 +114,8 @@ def _protocol() -> dict[str, Schema]:
     )
     version = _json(_object(["model_version"], model_version=TEXT))
     results = _json(_object(["results"], results={"type": "array", "items": ENTRY}))
-    taken = _json(_object(["status"], status=TEXT))
+    pressed = {**TEXT, "description": "What whoever pressed Start Training should know."}
+    taken = _json(_object(["status"], status=TEXT, learning=pressed))
     versions = _json(_object(["versions"], versions={"type": "array", "items": TEXT}))
     return {
         "/health": {

@@ -17,6 +17,8 @@ from omni_timeline.errors import LabelConfigError, ModelError, RequestError
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Model
+from omni_timeline.learning.version import LearnedVersion
+from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.options import PredictOptions
 
 KEPT_CONFIGS = 32  # that are not read again; one may have two million characters
@@ -37,12 +39,14 @@ class Project:
         config: its labeling config.
         options: what the model is asked for it.
         version: the model version of its predictions.
+        learned: the name of the learned version in use; "" for the model as it came.
     """
 
     number: str
     config: LabelConfig
     options: PredictOptions
     version: str
+    learned: str = ""
 
     def request(self, task: int | None, data: Mapping[str, Any], xml: str) -> TaskRequest:
         """What to predict for a task with these data; `xml` is the labeling config that this was found for."""
@@ -55,12 +59,14 @@ class Projects:
     Args:
         model: its checkpoint is part of every version.
         options: those of the service, before a project has its say.
+        versions: what was learned, and what of it is in use.
         on_failure: told of configs and tasks that cannot be served.
     """
 
-    def __init__(self, model: Model, options: PredictOptions, on_failure: OnFailure) -> None:
+    def __init__(self, model: Model, options: PredictOptions, versions: LearnedVersions, on_failure: OnFailure) -> None:
         self._model = model
         self._options = options
+        self._versions = versions
         self._on_failure = on_failure
         self._read = lru_cache(KEPT_CONFIGS)(LabelConfig.from_xml)
         self._lock = threading.Lock()
@@ -86,20 +92,34 @@ class Projects:
             ModelError: the checkpoint's version is not known within `seconds`, or there is no model.
         """
         config = self.config(xml, number)
-        options = config.options(self._options)
         checkpoint = self._model.wait_for_version(seconds)
         if self._model.error is not None:
             raise self._model.error
         if checkpoint is None:
             # With "model_version": null Label Studio would take every task for one without a prediction.
             raise ModelError("The model is still loading; try again in a moment.")
-        project = Project(number, config, options, options.version(checkpoint))
+        learned = self._learned(number, checkpoint)
+        options = config.options(learned.options if learned else self._options)
+        project = Project(number, config, options, options.version(checkpoint), learned.name if learned else "")
         with self._lock:
             self._recent[number] = project
             self._recent.move_to_end(number)
             while len(self._recent) > RECENT_PROJECTS:
                 self._recent.popitem(last=False)
         return project
+
+    def _learned(self, number: str, checkpoint: str) -> LearnedVersion | None:
+        """The learned version of a project; None where none is in use, or it cannot be: `on_failure` is told why."""
+        if not number:
+            return None
+        try:
+            learned = self._versions.in_use(int(number))
+            if learned is not None:
+                learned.check_base(checkpoint)
+        except RequestError as error:
+            self._on_failure("", number, f"Its learned version is not used, but the model as it came. {error}")
+            return None
+        return learned
 
     def requests(self, tasks: Sequence[Any], xml: str, project: Project) -> list[TaskRequest | None]:
         """What to predict for tasks as Label Studio sends them; None for one without a video.

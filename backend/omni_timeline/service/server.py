@@ -6,7 +6,8 @@
     questions   a region that somebody asks about in the labeling page
     outbox      what Label Studio is to get, in the journal
     delivery    outbox -> Label Studio
-    webhooks    new tasks -> jobs
+    learner     corrections -> learned versions, in a process of its own
+    webhooks    new tasks -> jobs; Start Training and corrections -> learner
 
 Nothing is started before `start`. What Label Studio 1.23.2 does with each answer was measured, see docs/operations.md;
 two things shape this module. An answer without an entry for each task loses the whole batch, and so does one bad entry,
@@ -19,6 +20,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from omni_timeline.errors import ModelError, OmniTimelineError, RetryableError
@@ -27,6 +29,8 @@ from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Model, TaskPredictor
+from omni_timeline.learning.versions import BACK, LearnedVersions
+from omni_timeline.learning.wire import Assignment
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.isolated import models_on
 from omni_timeline.model.prompts import Prompt
@@ -39,6 +43,7 @@ from omni_timeline.service.delivery import Delivery
 from omni_timeline.service.history import History
 from omni_timeline.service.jobs import Jobs
 from omni_timeline.service.journal import Journal
+from omni_timeline.service.learner import Learner, Limits
 from omni_timeline.service.outbox import Outbox
 from omni_timeline.service.pending import Pending
 from omni_timeline.service.projects import Projects
@@ -101,6 +106,34 @@ def scheduler_of(settings: Settings) -> Scheduler:
     )
 
 
+def assignment(settings: Settings, project: int, checkpoint: str) -> Assignment:
+    """What a process is told that learns from a project.
+
+    Raises:
+        RequestError: the prompt file cannot be read.
+    """
+    folder = settings.cache_dir.expanduser()
+    return Assignment(
+        project=project,
+        label_studio=settings.label_studio_url or "",
+        api_key=settings.label_studio_api_key or "",
+        public_host=settings.label_studio_host,
+        checkpoint=checkpoint,
+        options=options_of(settings),
+        folder=LearnedVersions.in_cache(folder).folder,
+        videos=folder / "videos",
+        predictions=folder / "predictions",
+        local_files_root=settings.local_files_root,
+        allowed_hosts=settings.allowed_video_hosts,
+        allow_public_hosts=settings.allow_public_video_hosts,
+        max_video_bytes=settings.max_video_bytes,
+        video_bytes=settings.cache_bytes,
+        prediction_bytes=settings.prediction_cache_bytes,
+        max_seconds=settings.learning_max_seconds,
+        log_level=logging.getLogger("omni_timeline").getEffectiveLevel(),
+    )
+
+
 class Server:
     """All parts of one server, and what its requests ask of them.
 
@@ -139,7 +172,8 @@ class Server:
             else None
         )
         self.history = History(self.journal)
-        self.projects = Projects(model, options_of(settings), self.history.fail)
+        self.versions = LearnedVersions.in_cache(settings.cache_dir)
+        self.projects = Projects(model, options_of(settings), self.versions, self.history.fail)
         self.outbox = Outbox(self.journal)
         self.delivery = Delivery(self.outbox, api, self.history, self.metrics, self._renewed) if api else None
         predictor = TaskPredictor(model, self.files, self.cache)
@@ -153,10 +187,23 @@ class Server:
             max_waiting=PREDICTING_THREADS,
             has_room=self.files.slots.has_room,
         )
+        self.learner = Learner(
+            self.versions,
+            model,
+            partial(assignment, settings) if api else None,
+            Limits(
+                settings.learning_max_seconds,
+                settings.learning_memory_bytes,
+                settings.learn_after,
+                settings.learn_every_seconds,
+            ),
+            self.history.fail,
+        )
         self.webhooks = Webhooks(
             self.projects,
             api if settings.prelabel_new_tasks else None,
             self.jobs.submit,
+            self.learner,
             self.history.fail,
             self.metrics,
             version_seconds=settings.predict_deadline_seconds,
@@ -171,6 +218,7 @@ class Server:
         if self.delivery is not None:
             self.delivery.start()
         self.webhooks.start()
+        self.learner.start()
         threading.Thread(target=self._tend, name="tend", daemon=True).start()
 
     def setup(self, body: SetupBody) -> str:
@@ -205,6 +253,22 @@ class Server:
             return [{} if request is None else self._answer(request, body.regions) or {} for request in requests]
         return [[] if entry is None else entry for entry in self.jobs.ask(requests, deadline)]
 
+    def choose_version(self, project: int, name: str) -> None:
+        """Have a project predicted with a version from now on: by its name, "base", or "back" for the one before.
+
+        Raises:
+            RequestError: there is no such version, or it cannot be used with this model.
+            RetryableError: the choice cannot be written.
+        """
+        try:
+            if name == BACK:
+                self.versions.back(project)
+            else:
+                self.versions.use(project, name, self.model.checkpoint_version)
+        except OSError as error:
+            raise RetryableError(f"The choice cannot be written: {error.strerror}.") from error
+        log.info("Project %d: the version %s was chosen", project, self.versions.chosen(project))
+
     def _answer(self, request: TaskRequest, regions: Any) -> dict[str, Any] | None:
         """The answer to a question in the labeling page; None where nothing is asked.
 
@@ -221,6 +285,7 @@ class Server:
         """Answer the requests that wait; begin nothing more."""
         self._stopping.set()
         self.webhooks.stop()
+        self.learner.stop()
         self.jobs.stop()
         if self.delivery is not None:
             self.delivery.stop()

@@ -249,6 +249,23 @@ class Settings:
         DEFAULT_MAX_NEW_TOKENS, kinds.whole(1, 32_768), "The length, in tokens, at which an answer is cut off."
     )
 
+    learn_after: int = setting(
+        10, kinds.whole(1, 1_000_000),
+        "In projects with *Start model training on annotation submission*: after how many new or changed annotations "
+        "the backend learns without being asked to.",
+        section="Learning from corrections",
+    )
+    learn_every_seconds: float = setting(
+        3600.0, kinds.number(0, 365 * DAY), "In those projects it learns at most once in so many seconds."
+    )
+    learning_max_seconds: float = setting(
+        4 * 3600.0, kinds.number(1, 365 * DAY),
+        "Learning is ended when it takes longer. Half of it is for asking the model about corrected videos.",
+    )
+    learning_memory_bytes: int = setting(
+        4 * GIB, kinds.byte_count(256 * MIB, PIB), "Learning is ended when its process takes more memory."
+    )
+
     local_files_root: Path | None = setting(
         None, kinds.mounted_folder,
         "Label Studio's document root for local files, mounted here: `/data/local-files/?d=a.mp4` is then read in "
@@ -291,8 +308,8 @@ class Settings:
 
     cache_dir: Path = setting(
         Path("~/.cache/omni-timeline"), kinds.folder,
-        "The folder for fetched videos, for predictions made before, and for the journal of what Label Studio is still "
-        "to get. Put it on a disk that outlives the process.",
+        "The folder for fetched videos, for predictions made before, for the journal of what Label Studio is still to "
+        "get, and for what was learned. Put it on a disk that outlives the process.",
         section="What is kept on disk",
     )
     cache_bytes: int = setting(

@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni_timeline import __version__
+from omni_timeline.errors import RequestError
+from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.service.projects import Project
+from omni_timeline.service.runs import Run
 from omni_timeline.service.server import Server
 from omni_timeline.service.settings import Settings
 
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 MAX_PROMPT = 2000  # characters; a config may have as many labels and words as it likes
 MAX_LABELS = 100
-MAX_PROJECTS = 50  # in the queue's table
+MAX_PROJECTS = 50  # in the tables of the queue and of learning
+MAX_VERSIONS = 5  # of a project
 SILENCE_SHOWN = 60.0  # s without a sign of life that are worth a word
 
 
@@ -25,6 +29,7 @@ def status(server: Server) -> dict[str, Any]:
     """All that the page shows, as plain values for JSON."""
     model, settings, jobs, history = server.model, server.settings, server.jobs, server.history
     troubles = [server.delivery and server.delivery.trouble, server.journal.trouble, server.cache.trouble]
+    troubles.append(server.learner.runs.trouble)
     troubles += [*silences(server), *(host.sentence for host in server.files.slots.silent())]
     return {
         "version": __version__,
@@ -44,6 +49,8 @@ def status(server: Server) -> dict[str, Any]:
         "predictions": [vars(each) for each in history.predictions()],
         "failures": [vars(each) for each in history.failures()],
         "projects": [_project(each) for each in server.projects.recent()],
+        "learning": learning(server),
+        "may_choose": settings.basic_auth_user is not None,
     }
 
 
@@ -69,6 +76,43 @@ def queue(waiting: Mapping[str, int], videos_a_minute: float) -> list[dict[str, 
         seconds = round(60 * before / videos_a_minute) if videos_a_minute else None
         rows.append({"project": project, "waiting": count, "seconds_left": seconds})
     return rows
+
+
+def learning(server: Server) -> list[dict[str, Any]]:
+    """Where learning of each project stands, and its versions; the project with the newest state comes first."""
+    runs, versions = server.learner.runs, server.versions
+    numbers = [run.project for run in runs.all()]
+    numbers += [number for number in versions.projects() if number not in numbers]
+    rows = []
+    for run in map(runs.get, numbers[:MAX_PROJECTS]):
+        found = [_version(versions, run.project, name) for name in versions.names(run.project)[:MAX_VERSIONS]]
+        try:
+            chosen = versions.chosen(run.project)
+        except RequestError as error:
+            chosen = str(error)
+        if run.state != "idle" or found:
+            rows.append({**_run(run), "chosen": chosen, "versions": found})
+    return rows
+
+
+def _run(run: Run) -> dict[str, Any]:
+    """Where learning of a project stands, without what only the server needs."""
+    shown = ("project", "state", "at", "why", "words", "note", "version", "numbers", "attempts", "wants_learning")
+    return {**{name: getattr(run, name) for name in shown}, "corrections": run.corrections}
+
+
+def _version(versions: LearnedVersions, project: int, name: str) -> dict[str, Any]:
+    """A learned version; one that cannot be read is not offered, and the reason says why."""
+    try:
+        version = versions.load(project, name)
+    except RequestError as error:
+        return {"name": name, "model_version": "", "is_offered": False, "reason": str(error)}
+    return {
+        "name": name,
+        "model_version": version.model_version,
+        "is_offered": version.is_offered,
+        "reason": version.reason,
+    }
 
 
 def duration(seconds: float) -> str:
@@ -113,4 +157,5 @@ def _project(project: Project) -> dict[str, Any]:
         "window_seconds": options.window_seconds,
         "score_threshold": options.score_threshold,
         "labels": list(options.labels[:MAX_LABELS]),
+        "learned": project.learned,
     }

@@ -1,6 +1,6 @@
-"""What Label Studio reports: events are counted, and new tasks are predicted when the operator wants that.
+"""What Label Studio reports: events are counted, new tasks are predicted, corrections are learned from.
 
-Knows events. Knows nothing of how a prediction is made, or of how it gets to Label Studio.
+Knows events. Knows nothing of how a prediction is made, of how it gets to Label Studio or of how anything is learned.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ EVENTS = (
     "ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_CREATED",
     "TASKS_DELETED", "PROJECT_CREATED", "PROJECT_UPDATED", "PROJECT_DELETED", "START_TRAINING",
 )  # fmt: skip
+CORRECTED = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED")
 MAX_EVENTS = 1000  # of new tasks that wait to be looked at
 PAUSES = (1.0, 5.0, 30.0)  # s before an event is tried again
 
@@ -34,6 +35,16 @@ class Api(Protocol):
         """A project's labeling config, which events do not always have."""
 
 
+class Learner(Protocol):
+    """What is needed of whoever learns from corrections; neither takes time."""
+
+    def request(self, project: int, *, wants_learning: bool, annotation_count: int | None) -> str:
+        """Take Start Training; what whoever pressed it should know, in a sentence."""
+
+    def corrected(self, project: int, annotations: Sequence[int], *, wants_learning: bool) -> None:
+        """Note annotations that were made or changed."""
+
+
 class Webhooks:
     """Takes events. `start` begins with new tasks, in a thread of its own.
 
@@ -41,6 +52,7 @@ class Webhooks:
         projects: how each project is predicted.
         api: Label Studio; None when new tasks are not to be predicted.
         predict: has tasks predicted and stored in Label Studio when it is their turn.
+        learner: learns from corrections.
         on_failure: told of events that come to nothing.
         metrics: counts events.
         version_seconds: how long a new task waits for the checkpoint's version to be known.
@@ -52,6 +64,7 @@ class Webhooks:
         projects: Projects,
         api: Api | None,
         predict: Callable[[Sequence[TaskRequest]], None],
+        learner: Learner,
         on_failure: OnFailure,
         metrics: Metrics,
         *,
@@ -61,6 +74,7 @@ class Webhooks:
         self._projects = projects
         self._api = api
         self._predict = predict
+        self._learner = learner
         self._on_failure = on_failure
         self._metrics = metrics
         self._version_seconds = version_seconds
@@ -76,8 +90,8 @@ class Webhooks:
         """Try nothing again."""
         self._stopping.set()
 
-    def take(self, body: WebhookBody) -> None:
-        """Count an event; what it leads to is done later."""
+    def take(self, body: WebhookBody) -> str | None:
+        """Count an event; what it leads to is done later. A sentence for whoever pressed a button; else None."""
         self._metrics.webhooks.labels(body.event if body.event in EVENTS else "other").inc()
         log.debug("Webhook: %r", body.event)
         if body.event == "TASKS_CREATED" and self._api is not None:
@@ -85,6 +99,13 @@ class Webhooks:
                 self._created.put_nowait(body)
             except queue.Full:
                 self._on_failure("", "", "Too many new tasks at a time: retrieve the predictions of some of them.")
+        if body.event == "START_TRAINING" and body.project is not None:
+            return self._learner.request(
+                body.project, wants_learning=body.wants_learning, annotation_count=body.annotation_count
+            )
+        if body.event in CORRECTED and body.project is not None:
+            self._learner.corrected(body.project, body.annotations, wants_learning=body.wants_learning)
+        return None
 
     def _run(self) -> None:
         while True:

@@ -1,0 +1,411 @@
+"""Learning beside the server: the real process that learns, a web site as Label Studio, a script as the model.
+
+The people of the project call "ball" what the model calls "Speech".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from omni_timeline.errors import MediaError
+from omni_timeline.label_studio.labeling_config import LabelConfig
+from omni_timeline.learning.versions import LearnedVersions
+from omni_timeline.pipeline.prediction import Priority
+from omni_timeline.segments import Segment
+from omni_timeline.service.learner import Learner, Limits
+from omni_timeline.service.runs import FILE, MAX_ATTEMPTS, Run, Runs
+from omni_timeline.service.server import assignment
+from omni_timeline.service.settings import Settings
+from scripted_model import SPEECH, ScriptedModel
+from sites import LEGACY_TOKEN, Site, answer, serving
+
+PROJECT, TASKS = 7, 12
+SECONDS = 60.0  # s; only a test that fails waits so long
+XML = """<View><Video name="video" value="$video" frameRate="25"/><TimelineLabels name="events" toName="video">
+<Label value="crate"/><Label value="ball"/></TimelineLabels></View>"""
+CONFIG = LabelConfig.from_xml(XML)
+LIMITS = Limits(seconds=60.0, memory_bytes=1024**3, after=3, every=3600.0)
+MARKED = replace(SPEECH, label="ball", text="", score=None)
+
+
+def task(number: int, *marked: Segment) -> dict[str, object]:
+    result = CONFIG.to_result(marked, duration=30.0, task_data={})
+    annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": False}
+    data = {"video": f"/data/local-files/?d=videos/{number}.mp4"}
+    return {"id": number, "project": PROJECT, "data": data, "annotations": [annotation], "predictions": []}
+
+
+@pytest.fixture
+def studio() -> Iterator[Site]:
+    site = Site()
+    tasks = [task(number, MARKED) for number in range(1, TASKS + 1)]
+    pages = {f"/api/projects/{PROJECT}/": {"label_config": XML}, "/api/tasks": {"tasks": tasks, "total": TASKS}}
+    for path, page in pages.items():
+        site.pages[path] = lambda to, page=page: answer(to, json.dumps(page).encode())  # type: ignore[misc]
+    with serving(site):
+        yield site
+
+
+@pytest.fixture
+def settings(studio: Site, tmp_path: Path) -> Settings:
+    (tmp_path / "videos").mkdir()
+    for number in range(1, TASKS + 1):
+        (tmp_path / "videos" / f"{number}.mp4").write_bytes(f"video {number}".encode())
+    return Settings(
+        label_studio_url=studio.url, label_studio_api_key=LEGACY_TOKEN, local_files_root=tmp_path,
+        cache_dir=tmp_path / "cache",
+    )  # fmt: skip
+
+
+class Failures:
+    """What a learner reports of failures."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def __call__(self, task: str, project: str, sentence: str) -> None:
+        assert (task, project) == ("", str(PROJECT))
+        self.sentences.append(sentence)
+
+
+@contextmanager
+def learning(
+    settings: Settings, model: ScriptedModel, failures: Failures | None = None, limits: Limits = LIMITS
+) -> Iterator[Learner]:
+    """A learner that has been started."""
+    learner = learner_of(settings, model, failures, limits)
+    learner.start()
+    try:
+        yield learner
+    finally:
+        learner.stop()
+        model.gate.set()
+        wait_until(lambda: not workers())
+
+
+def learner_of(
+    settings: Settings, model: ScriptedModel, failures: Failures | None = None, limits: Limits = LIMITS
+) -> Learner:
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    return Learner(versions, model, partial(assignment, settings), limits, failures or Failures())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def workers(server: int = os.getpid()) -> list[int]:
+    """The processes that learn, of this process or of another."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == server and b"omni_timeline.learning.worker" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def ended(learner: Learner) -> Run:
+    """The run of the project when nothing is to be done any more."""
+    wait_until(lambda: not learner.runs.get(PROJECT).is_pending)
+    return learner.runs.get(PROJECT)
+
+
+def test_what_is_learned_is_in_use_afterwards(settings: Settings):
+    model = ScriptedModel()
+    with learning(settings, model) as learner:
+        assert learner.request(PROJECT) == "Project 7 is queued for learning."
+        run = ended(learner)
+    assert (run.state, run.why, run.attempts) == ("in use", "Start Training", 1)
+    assert run.words.startswith("On tasks that it was not learned from: F1 +1.00")
+    assert run.numbers.startswith("12 corrected tasks; F1 now 0.00, learned 1.00; measured on ")
+    version = LearnedVersions.in_cache(settings.cache_dir).in_use(PROJECT)
+    assert version is not None
+    assert version.name == run.version
+    assert [segment.label for segment in version.calibration.apply([SPEECH], 30.0)] == ["ball"]
+    assert set(model.priorities) == {Priority.BACKGROUND}  # whoever waits for a suggestion goes first
+
+
+def test_the_same_corrections_again_change_nothing(settings: Settings):
+    model = ScriptedModel()
+    with learning(settings, model) as learner:
+        learner.request(PROJECT)
+        name, asked = ended(learner).version, len(model.asked)
+        learner.request(PROJECT)
+        run = ended(learner)
+    assert (run.state, run.words) == ("not used", "These corrections teach what the version in use does already.")
+    assert LearnedVersions.in_cache(settings.cache_dir).chosen(PROJECT) == name
+    assert len(model.asked) == asked  # what the model said is remembered
+
+
+def test_a_second_click_is_told_so_and_queues_nothing(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT)
+    again = "Start Training was pressed again, and project 7 is queued already."
+    assert learner.request(PROJECT) == again
+    assert [(run.state, run.note) for run in learner.runs.all()] == [("queued", again)]
+
+
+def test_a_process_that_is_killed_is_begun_again_and_leaves_no_half_version(settings: Settings):
+    model = ScriptedModel()
+    model.gate.clear()
+    with learning(settings, model) as learner:
+        learner.request(PROJECT)
+        wait_until(lambda: bool(model.asked))
+        [process] = workers()
+        os.kill(process, signal.SIGKILL)
+        wait_until(lambda: learner.runs.get(PROJECT).state == "queued")
+        assert "SIGKILL" in learner.runs.get(PROJECT).words
+        model.gate.set()
+        learner.runs.change(PROJECT, not_before=0.0)
+        run = ended(learner)
+    assert (run.state, run.attempts) == ("in use", 2)
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    folders = [path.name for path in versions.project(PROJECT).iterdir() if path.is_dir()]
+    assert folders == [run.version]
+
+
+def test_what_a_killed_process_left_is_no_version_and_is_removed(settings: Settings):
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    half = versions.project(PROJECT) / ".part-half"
+    half.mkdir(parents=True)
+    (half / "version.json").write_text("{")
+    assert versions.names(PROJECT) == []
+    with learning(settings, ScriptedModel()) as learner:
+        learner.request(PROJECT)
+        assert ended(learner).state == "in use"
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_server_that_is_killed_leaves_what_was_to_be_learned_to_the_next(state: str, settings: Settings):
+    before = learner_of(settings, ScriptedModel())
+    before.request(PROJECT)
+    before.runs.change(PROJECT, state=state, attempts=1)
+    before.runs.save()
+    with learning(settings, ScriptedModel()) as learner:
+        assert ended(learner).state == "in use"
+
+
+def test_kill_9_in_the_middle_loses_nothing_and_leaves_no_process(settings: Settings):
+    environment = os.environ | {
+        "LABEL_STUDIO_URL": str(settings.label_studio_url), "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
+        "LOCAL_FILES_ROOT": str(settings.local_files_root), "CACHE_DIR": str(settings.cache_dir),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }  # fmt: skip
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    server = subprocess.Popen([sys.executable, "-m", "silent_learner", str(PROJECT)], env=environment)
+    try:
+        wait_until(lambda: "predicting" in kept_words(versions))
+        [process] = workers(server.pid)
+    finally:
+        server.kill()
+        server.wait()
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
+    assert versions.names(PROJECT) == []
+    with learning(settings, ScriptedModel()) as learner:
+        run = ended(learner)
+    assert (run.state, run.attempts) == ("in use", 2)
+
+
+def kept_words(versions: LearnedVersions) -> str:
+    """How far the learning is that is noted on disk."""
+    file = versions.project(PROJECT) / FILE
+    return str(json.loads(file.read_text())["words"]) if file.exists() else ""
+
+
+def test_a_server_that_is_stopped_leaves_it_to_the_next_and_no_process(settings: Settings):
+    model = ScriptedModel()
+    model.gate.clear()
+    with learning(settings, model) as learner:
+        learner.request(PROJECT)
+        wait_until(lambda: bool(model.asked))
+        learner.stop()
+        wait_until(lambda: not workers())
+        wait_until(lambda: learner.runs.get(PROJECT).state == "queued")
+    assert Runs(LearnedVersions.in_cache(settings.cache_dir)).get(PROJECT).attempts == 0
+
+
+def test_what_ends_before_its_time_again_and_again_is_given_up(settings: Settings):
+    before = learner_of(settings, ScriptedModel())
+    before.request(PROJECT)
+    before.runs.change(PROJECT, state="running", attempts=MAX_ATTEMPTS)
+    before.runs.save()
+    run = Runs(LearnedVersions.in_cache(settings.cache_dir)).get(PROJECT)
+    assert run.state == "failed"
+    assert "begun 3 times" in run.words
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        (replace(LIMITS, seconds=0.5), "LEARNING_MAX_SECONDS"),
+        (replace(LIMITS, memory_bytes=1024**2), "LEARNING_MEMORY_BYTES"),
+    ],
+)
+def test_learning_that_takes_too_much_is_ended_and_the_setting_named(limits: Limits, named: str, settings: Settings):
+    model, failures = ScriptedModel(), Failures()
+    model.gate.clear()
+    with learning(settings, model, failures, limits) as learner:
+        learner.request(PROJECT)
+        run = ended(learner)
+        assert not workers()
+    assert run.state == "failed"
+    assert named in run.words
+    assert failures.sentences == [f"Nothing was learned: {run.words}"]
+
+
+def test_a_video_that_cannot_be_predicted_costs_its_task_only(settings: Settings):
+    model = ScriptedModel(answers={"3.mp4": MediaError("3.mp4 is no video.")})
+    with learning(settings, model) as learner:
+        learner.request(PROJECT)
+        run = ended(learner)
+    assert run.state == "in use"
+    report = json.loads(
+        (LearnedVersions.in_cache(settings.cache_dir).project(PROJECT) / run.version / "report.json").read_text()
+    )
+    assert report["failures"] == {"3": "3.mp4 is no video."}
+
+
+def test_a_project_that_nobody_corrected_says_so(settings: Settings, studio: Site):
+    studio.pages["/api/tasks"] = lambda page: answer(page, b'{"tasks": [], "total": 0}')
+    with learning(settings, ScriptedModel()) as learner:
+        learner.request(PROJECT)
+        run = ended(learner)
+    assert (run.state, run.words) == ("failed", "Nobody has corrected anything in project 7 yet.")
+
+
+def test_a_label_studio_that_is_away_is_asked_again(settings: Settings, studio: Site):
+    studio.pages["/api/tasks"] = lambda page: answer(page, b"", status=503)
+    with learning(settings, ScriptedModel()) as learner:
+        learner.request(PROJECT)
+        wait_until(lambda: learner.runs.get(PROJECT).not_before > time.time() + 1)
+        run = learner.runs.get(PROJECT)
+    assert run.state == "queued"
+    assert "503" in run.words
+
+
+def test_without_label_studios_address_start_training_says_what_to_set():
+    failures = Failures()
+    learner = Learner(LearnedVersions(Path("/nowhere")), ScriptedModel(), None, LIMITS, failures)
+    assert "LABEL_STUDIO_URL" in learner.request(PROJECT)
+    assert len(failures.sentences) == 1
+    assert learner.runs.all() == []
+
+
+def test_two_servers_with_one_folder_learn_one_after_the_other(settings: Settings):
+    one, other = learner_of(settings, ScriptedModel()), learner_of(settings, ScriptedModel())
+    with one._alone() as first, other._alone() as second:
+        assert (first, second) == (True, False)
+    with other._alone() as alone:
+        assert alone
+
+
+# --- without being asked ---------------------------------------------------------------------------------------------
+def due(learner: Learner, every: float = 3600.0) -> list[int]:
+    return [run.project for run in learner.runs.due(time.time() - every, LIMITS.after)]
+
+
+def test_a_project_that_wants_it_is_due_after_enough_different_annotations(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    for annotation in (1, 2, 2, 1):  # somebody changes the same ones again
+        learner.corrected(PROJECT, [annotation], wants_learning=True)
+        assert due(learner) == []
+    learner.corrected(PROJECT, [3, 4], wants_learning=True)
+    assert due(learner) == [PROJECT]
+    learner.corrected(PROJECT, [5], wants_learning=False)  # the switch was turned off
+    assert due(learner) == []
+
+
+def test_a_project_is_not_due_again_before_its_time(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    learner.corrected(PROJECT, [1, 2, 3], wants_learning=True)
+    learner.runs.change(PROJECT, began=time.time() - 100)
+    assert due(learner) == []
+    assert due(learner, every=60.0) == [PROJECT]
+    learner.runs.change(PROJECT, state="queued")
+    assert due(learner, every=60.0) == []
+
+
+def test_start_training_that_comes_with_an_annotation_is_no_press(settings: Settings):
+    """Label Studio sends it for each annotation of such a project, and reports the annotation then."""
+    learner = learner_of(settings, ScriptedModel())
+    for number in (1, 2):
+        learner.request(PROJECT, wants_learning=True, annotation_count=10)  # an annotation was changed
+        learner.corrected(PROJECT, [number], wants_learning=True)
+    assert learner.runs.pressed(time.time()) == []
+    assert due(learner) == []
+
+
+def test_start_training_without_an_annotation_is_a_press(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT, wants_learning=True, annotation_count=10)
+    assert [run.project for run in learner.runs.pressed(time.time())] == [PROJECT]
+    learner.request(PROJECT)
+    assert learner.runs.pressed(time.time()) == []
+    assert learner.runs.get(PROJECT).why == "Start Training"
+
+
+def test_annotations_are_counted_where_they_are_not_reported(settings: Settings):
+    """Without WEBHOOK_SECRET, a server with a password gets no annotations; Start Training says how many there are."""
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT, wants_learning=True, annotation_count=10)
+    learner.runs.change(PROJECT, count_before=10)
+    for count in (11, 12, 13):
+        assert due(learner) == []
+        learner.request(PROJECT, wants_learning=True, annotation_count=count)
+    assert learner.runs.pressed(time.time()) == []
+    assert due(learner) == [PROJECT]
+
+
+def test_a_project_without_the_switch_leaves_no_trace(settings: Settings):
+    learner = learner_of(settings, ScriptedModel())
+    learner.corrected(PROJECT, [1, 2, 3], wants_learning=False)
+    learner.runs.save()
+    assert not LearnedVersions.in_cache(settings.cache_dir).folder.exists()
+
+
+def test_a_project_that_is_due_is_learned_and_counted_from_zero(settings: Settings):
+    with learning(settings, ScriptedModel()) as learner:
+        learner.corrected(PROJECT, [1, 2, 3], wants_learning=True)
+        wait_until(lambda: learner.runs.get(PROJECT).state == "in use")
+        run = learner.runs.get(PROJECT)
+    assert (run.why, run.new) == ("3 new corrections", ())
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", "7", '{"project": 7}', '{"project": 8, "new": []}'])
+def test_a_note_that_cannot_be_read_costs_itself_only(broken: str, settings: Settings):
+    versions = LearnedVersions.in_cache(settings.cache_dir)
+    versions.project(PROJECT).mkdir(parents=True)
+    (versions.project(PROJECT) / FILE).write_text(broken)
+    learner = learner_of(settings, ScriptedModel())
+    assert learner.runs.all() == []
+    learner.request(PROJECT)
+    assert Runs(versions).get(PROJECT).state == "queued"
+
+
+def test_a_folder_that_cannot_be_written_is_trouble_that_passes(settings: Settings):
+    settings.cache_dir.mkdir()
+    (settings.cache_dir / "learned").write_text("a file where the folder should be")
+    learner = learner_of(settings, ScriptedModel())
+    learner.request(PROJECT)
+    assert "CACHE_DIR" in str(learner.runs.trouble)
+    (settings.cache_dir / "learned").unlink()
+    learner.runs.save()
+    assert learner.runs.trouble is None
+    assert Runs(LearnedVersions.in_cache(settings.cache_dir)).get(PROJECT).state == "queued"
