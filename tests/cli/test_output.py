@@ -71,7 +71,7 @@ def test_one_file_holds_all_videos_and_its_folder_is_made(tmp_path: Path):
     file = tmp_path / "new" / "events.csv"
     with open_output(str(file), VIDEOS, FORMATS["csv"], WriterOptions()) as write:
         write(PREDICTIONS)
-    assert file.read_text().splitlines()[1:] == ["clips/a.mp4,1.0,2.0,tone,,", "clips/b.mp4,1.0,2.0,tone,,"]
+    assert file.read_text().splitlines()[1:] == ["clips/a.mp4,1.0,2.0,tone,,,", "clips/b.mp4,1.0,2.0,tone,,,"]
     assert file.read_bytes().startswith(b"\xef\xbb\xbfvideo,start")  # else Excel takes it for another encoding
 
 

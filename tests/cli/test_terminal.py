@@ -114,4 +114,4 @@ def test_names_are_exact_in_a_pipe_and_harmless_on_a_terminal(to_terminal: bool,
     with open_output("-", [prediction.path], FORMATS["csv"], WriterOptions()) as write:
         write([prediction])
     name = "e\\x1b]0;PWNED\\x07.mp4" if to_terminal else EVIL
-    assert stdout.getvalue() == f"video,start,end,label,text,score\n{name},1.0,2.0,tone,,\n"
+    assert stdout.getvalue() == f"video,start,end,label,text,score,looks\n{name},1.0,2.0,tone,,,\n"
