@@ -153,6 +153,14 @@ def test_the_same_corrections_again_change_nothing(settings: Settings):
     assert len(model.asked) == asked  # what the model said is remembered
 
 
+def test_why_no_adapter_is_trained_is_said(settings: Settings):
+    with learning(replace(settings, learning_device="cpu"), ScriptedModel()) as learner:
+        learner.request(PROJECT)
+        run = ended(learner)
+    assert run.state == "in use"
+    assert "Nothing was trained: without held-out tasks nobody could tell whether it helps." in run.words
+
+
 def test_a_second_click_is_told_so_and_queues_nothing(settings: Settings):
     learner = learner_of(settings, ScriptedModel())
     learner.request(PROJECT)

@@ -50,6 +50,7 @@ MEANT: dict[str, tuple[str, Any]] = {
     "MAX_NEW_TOKENS": ("64", 64),
     "LEARN_AFTER": ("25", 25),
     "LEARN_EVERY_SECONDS": ("60", 60.0),
+    "LEARNING_DEVICE": ("cuda:1", "cuda:1"),
     "LEARNING_MAX_SECONDS": ("600", 600.0),
     "LEARNING_MEMORY_BYTES": ("1073741824", 1024**3),
     "LOCAL_FILES_ROOT": (HERE, Path(HERE)),

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 
@@ -32,6 +33,7 @@ class Assignment:
         api_key: the token for it.
         public_host: the address under which tasks know Label Studio, where that is another.
         checkpoint: the version of the server's model.
+        load: which model that is, and where an adapter for it is trained; None where nothing is trained.
         options: how the server asks it, before a project has its say.
         folder: for the versions of all projects, see `learning.versions`.
         videos: the folder for fetched videos.
@@ -42,7 +44,7 @@ class Assignment:
         max_video_bytes: a larger video is refused.
         video_bytes: how much of the videos is kept.
         prediction_bytes: how much of the predictions is kept.
-        max_seconds: for how long the model may be asked.
+        max_seconds: how long it may take.
         log_level: from which level on it logs.
     """
 
@@ -51,6 +53,7 @@ class Assignment:
     api_key: str = field(repr=False)
     public_host: str | None
     checkpoint: str
+    load: Load | None
     options: PredictOptions
     folder: Path
     videos: Path

@@ -16,7 +16,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +30,7 @@ from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.hosts import AllowedHosts
 from omni_timeline.learning.asking import Model
 from omni_timeline.learning.evaluation import Evaluation
+from omni_timeline.learning.improve import TrainingPlan, improve, why_not
 from omni_timeline.learning.in_use import against
 from omni_timeline.learning.learn import Outcome, learn
 from omni_timeline.learning.report.page import page
@@ -45,11 +48,15 @@ from omni_timeline.learning.wire import (
     Step,
 )
 from omni_timeline.media import sandbox
+from omni_timeline.model.checkpoint import Checkpoint
+from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.cache import PredictionCache
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 
 NICENESS = 10  # people who label, and the model that answers them, go first
+TRAINING_SHARE = 0.9  # of what is left; the rest is for measuring
+TRAINING = "training"  # the folder where an interrupted training goes on
 ASKING_SHARE = 0.5  # of the time; the rest is for learning
 COLLECTING = "collecting corrections"
 
@@ -118,6 +125,7 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
         OmniTimelineError: there is nothing to learn from, or Label Studio does not hand it out.
         OSError: the version cannot be written.
     """
+    began = time.monotonic()
     versions = LearnedVersions(assignment.folder)
     folder = versions.project(assignment.project)
     for unfinished in folder.glob(f"{PARTIAL_PREFIX}*"):  # of a process that was killed
@@ -135,6 +143,10 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
     except OmniTimelineError:  # the server does not use it either
         in_use = None
     outcome = learn(source, model, options, now, server.step, max_seconds=ASKING_SHARE * assignment.max_seconds)
+    training = folder / TRAINING
+    if assignment.load is not None:
+        seconds = TRAINING_SHARE * (assignment.max_seconds - (time.monotonic() - began))
+        outcome = _trained(outcome, assignment.load, TrainingPlan(training, max_seconds=max(1.0, seconds)), server)
     if in_use is not None:
         outcome = against(outcome, in_use, model, server.step)
     server.step(Progress("writing the report"))
@@ -142,7 +154,22 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
     place = folder / version.name
     if not place.exists():  # it was learned from the same corrections today, maybe by a process that was killed then
         version.save(place, outcome.evaluation.as_object(), page(outcome.evaluation, version, outcome.parts))
-    return Learned(version.name, version.is_offered, version.reason, numbers(outcome))
+    shutil.rmtree(training, ignore_errors=True)
+    reason = f"{version.reason} {version.training}".rstrip()
+    return Learned(version.name, version.is_offered, reason, numbers(outcome))
+
+
+def _trained(outcome: Outcome, load: Load, plan: TrainingPlan, server: Server) -> Outcome:
+    """The outcome with an adapter, where one is needed and helps; a training that was interrupted goes on."""
+    if sentence := why_not(outcome):
+        return replace(outcome, version=replace(outcome.version, training=sentence))
+    server.step(Progress("loading the model to train it"))
+    try:
+        checkpoint = Checkpoint.find(load.name, load.hub)
+        model = checkpoint.family.load(checkpoint, device=load.device, dtype=load.dtype, quantization=load.quantization)
+        return improve(outcome, model, plan, server.step)
+    except OmniTimelineError as error:  # the calibration is there, and worth having
+        return replace(outcome, version=replace(outcome.version, training=f"Training was given up. {error}"))
 
 
 def numbers(outcome: Outcome) -> str:

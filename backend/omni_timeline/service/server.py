@@ -94,9 +94,8 @@ def options_of(settings: Settings) -> PredictOptions:
 
 def scheduler_of(settings: Settings) -> Scheduler:
     """What makes predictions: the model that `settings` describe, on each of its devices."""
-    load = Load(settings.model, settings.hub, dtype=settings.dtype, quantization=settings.quantization)
     models = models_on(
-        settings.device or (None,), load, silence_seconds=settings.model_silence_seconds, is_patient=True
+        settings.device or (None,), _load(settings), silence_seconds=settings.model_silence_seconds, is_patient=True
     )
     return Scheduler(
         models,
@@ -104,6 +103,10 @@ def scheduler_of(settings: Settings) -> Scheduler:
         decoders=settings.decoders,
         memory_bytes=settings.clip_memory_bytes,
     )
+
+
+def _load(settings: Settings, device: str | None = None) -> Load:
+    return Load(settings.model, settings.hub, device, settings.dtype, settings.quantization)
 
 
 def assignment(settings: Settings, project: int, checkpoint: str) -> Assignment:
@@ -119,6 +122,7 @@ def assignment(settings: Settings, project: int, checkpoint: str) -> Assignment:
         api_key=settings.label_studio_api_key or "",
         public_host=settings.label_studio_host,
         checkpoint=checkpoint,
+        load=_load(settings, settings.learning_device) if settings.learning_device else None,
         options=options_of(settings),
         folder=LearnedVersions.in_cache(folder).folder,
         videos=folder / "videos",

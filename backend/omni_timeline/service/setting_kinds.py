@@ -71,6 +71,7 @@ devices = Kind(
     lambda written: tuple(entry.strip() for entry in written.split(",")),
     lambda entries: all(_DEVICE.fullmatch(entry) for entry in entries),
 )
+device = Kind("a device such as cpu or cuda:1", str, lambda value: bool(_DEVICE.fullmatch(value)))
 audio_track: Kind[AudioTrack] = Kind(AUDIO_TRACK_WORDS, read_audio_track, is_audio_track)
 log_level = Kind("DEBUG, INFO, WARNING or ERROR", str.upper, lambda value: value in logging.getLevelNamesMapping())
 

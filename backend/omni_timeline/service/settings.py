@@ -258,6 +258,12 @@ class Settings:
     learn_every_seconds: float = setting(
         3600.0, kinds.number(0, 365 * DAY), "In those projects it learns at most once in so many seconds."
     )
+    learning_device: str | None = setting(
+        None, kinds.device,
+        "Where an adapter is trained when a calibration does not suffice: `cpu`, `cuda:1`. Training loads the "
+        "checkpoint once more, beside the one that serves, so that there must be room for it.",
+        default_words="nothing is trained",
+    )
     learning_max_seconds: float = setting(
         4 * 3600.0, kinds.number(1, 365 * DAY),
         "Learning is ended when it takes longer. Half of it is for asking the model about corrected videos.",
