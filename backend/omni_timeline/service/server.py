@@ -138,6 +138,13 @@ def assignment(settings: Settings, project: int, checkpoint: str) -> Assignment:
     )
 
 
+def _api_of(settings: Settings) -> LabelStudioApi | None:
+    """Label Studio; None where its address or the token is missing."""
+    if not (settings.label_studio_url and settings.label_studio_api_key):
+        return None
+    return LabelStudioApi(settings.label_studio_url, settings.label_studio_api_key)
+
+
 class Server:
     """All parts of one server, and what its requests ask of them.
 
@@ -170,11 +177,7 @@ class Server:
             max_bytes=settings.max_video_bytes,
             cache_bytes=settings.cache_bytes,
         )
-        api = (
-            LabelStudioApi(settings.label_studio_url, settings.label_studio_api_key)
-            if settings.label_studio_url and settings.label_studio_api_key
-            else None
-        )
+        api = _api_of(settings)
         self.history = History(self.journal)
         self.versions = LearnedVersions.in_cache(settings.cache_dir)
         self.projects = Projects(model, options_of(settings), self.versions, self.history.fail)
