@@ -487,7 +487,7 @@ WORDS = [
     "🎈",
     "e.g. x",
     "half; half",
-    "what?",
+    "what? then",  # directly before a time the question mark would go, see `format_segments`
     "no events",
     "l'œil",
     "x*y",
