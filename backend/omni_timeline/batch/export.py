@@ -73,7 +73,7 @@ class ExportFile:
 
     Args:
         file: where it is, or will be.
-        settle: told of each prediction that is in the file.
+        settle: called for each prediction that is in the file.
     """
 
     def __init__(self, file: Path, settle: Callable[[Outcome], None]) -> None:
@@ -122,5 +122,5 @@ def _task(row: dict[str, Any], config: LabelConfig) -> Task:
         return Task(str(number), number, row["data"])
     try:
         return Task(config.video_url(row["data"]), None, row["data"])
-    except OmniTimelineError:  # it is told of as a failure when it is predicted
+    except OmniTimelineError:  # it becomes a failure when it is predicted
         return Task(json.dumps(row["data"], sort_keys=True), None, row["data"])

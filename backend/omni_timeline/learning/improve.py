@@ -142,9 +142,12 @@ def _judged(outcome: Outcome, adapted: PredictOptions, found: Found, trained: Tr
 
 
 def _before(outcome: Outcome) -> Found:
-    """What people would see without training."""
+    """The better of what people see now and what they would see with the calibration, on the held-out tasks."""
     material = outcome.material
-    return material.found(outcome.version.calibration) if outcome.version.is_offered else material.now
+    if not outcome.version.is_offered:
+        return material.now
+    calibrated = material.found(outcome.version.calibration)
+    return max(calibrated, material.now, key=lambda found: _f1(material.held_out, found))
 
 
 def _f1(tasks: Sequence[CorrectedTask], found: Found) -> float:

@@ -25,7 +25,7 @@ KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for t
 class LogProbRecorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
     """Notes the model's log-probability of each token that `generate` chooses, and of each numeral beside it.
 
-    Each step is told of the choice by the next one's sequence, so that these few scores are kept of a step, not all
+    Each step learns of the choice from the next one's sequence, so that these few scores are kept of a step, not all
     152 thousand of each row. A grammar is followed only then, for it changes the scores in place.
 
     Args:

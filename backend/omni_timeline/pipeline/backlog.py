@@ -111,7 +111,7 @@ class Backlog:
         ready: rows that wait for a model.
         bytes_in_use: by rows that are being decoded, ready, or in a model.
         is_closed: nothing more is to be done.
-        change: told of every change.
+        change: notified of every change.
     """
 
     memory_bytes: int

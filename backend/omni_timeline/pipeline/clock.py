@@ -1,4 +1,4 @@
-"""Which time the model is told of a clip, and how the seconds that it writes become seconds of the video.
+"""The time that the model gets for a clip, and how the seconds that it writes become seconds of the video.
 
     real      the video's own time: what the model writes is seconds of the clip
     nominal   the time that the family's stock processor assumes; what the model writes is taken as it is

@@ -65,7 +65,7 @@ class PredictOptions:
         adapter: what was trained on top of the checkpoint; None for the checkpoint alone.
 
     Raises:
-        RequestError: a setting that cannot be.
+        RequestError: a setting is invalid.
     """
 
     frames: int = DEFAULT_FRAMES

@@ -61,7 +61,7 @@ class Prediction:
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Self:
-        """The reverse.
+        """A prediction from what `to_json` wrote.
 
         Raises:
             ValueError: `text` is not what `to_json` writes.

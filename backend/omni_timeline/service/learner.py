@@ -88,7 +88,7 @@ class Learner:
         model: answers the questions of the learning process.
         assign: what a project's process is told, given the model's version; None where Label Studio is not known.
         limits: see there.
-        on_failure: told of what cannot be learned.
+        on_failure: called with the reason where nothing can be learned.
         worker: the module that is run.
 
     Attributes:

@@ -53,7 +53,7 @@ class Webhooks:
         api: Label Studio; None when new tasks are not to be predicted.
         predict: has tasks predicted and stored in Label Studio when it is their turn.
         learner: learns from corrections.
-        on_failure: told of events that come to nothing.
+        on_failure: called for each event that leads to nothing.
         metrics: counts events.
         version_seconds: how long a new task waits for the checkpoint's version to be known.
         pauses: before an event is tried again, in seconds.

@@ -128,7 +128,7 @@ class RealTimeInputs:
         Args:
             clips: any durations and sizes, either all with sound or all without.
             prompt: asked of every clip, or one for each; a string is what the user says.
-            second_per_grid: what the model is told of each clip in place of its true seconds from grid to grid.
+            second_per_grid: the seconds from grid to grid that the model gets for each clip, in place of the true ones.
 
         Raises:
             RequestError: no clips, clips with sound among clips without, or a prompt with the model's control tokens.
