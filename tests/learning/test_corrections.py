@@ -84,7 +84,7 @@ def test_skipped_and_cancelled_annotations_are_left_out_and_counted():
     corrections = read_tasks(rows, CONFIG)
     [found] = corrections.tasks
     assert [each.segments for each in found.corrections] == [(plain(MUSIC),)]
-    assert corrections.left_out == {"skipped or cancelled annotations": 2, "tasks that nobody corrected": 2}
+    assert corrections.left_out == {"skipped or cancelled annotations": 2, "tasks without a correction": 2}
 
 
 def test_an_empty_annotation_says_that_nothing_happens():

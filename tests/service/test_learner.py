@@ -158,7 +158,7 @@ def test_why_no_adapter_is_trained_is_said(settings: Settings):
         learner.request(PROJECT)
         run = ended(learner)
     assert run.state == "in use"
-    assert "Nothing was trained: without held-out tasks nobody could tell whether it helps." in run.words
+    assert "Nothing was trained: without held-out tasks there is no way to tell whether it helps." in run.words
 
 
 def test_a_second_click_is_told_so_and_queues_nothing(settings: Settings):

@@ -20,7 +20,7 @@ from omni_timeline.errors import OmniTimelineError, RequestError
 from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.model.wire import Load
 
-DECODERS_PER_MODEL = 8  # at most, where nobody says otherwise; docs/prelabel.md has the arithmetic
+DECODERS_PER_MODEL = 8  # at most, by default; docs/prelabel.md has the arithmetic
 SURVEY_SECONDS = 1800.0  # s: the time to download a checkpoint
 
 # No reports to Ray's makers; and no lines of its C++ on the terminal: what matters comes as exceptions.

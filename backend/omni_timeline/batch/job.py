@@ -129,7 +129,7 @@ class Job:
             self._between_passes()
             self._put_off_what_is_lost()
             with self._change:
-                # A task that was not listed again has been deleted, or predicted by somebody else.
+                # A task that was not listed again has been deleted, or predicted by another program.
                 self._retries = {key: retry for key, retry in self._retries.items() if retry.listed == self._passes}
                 due = min((retry.due for retry in self._retries.values()), default=None)
                 if self._stopping or (due is None and not self._follow):

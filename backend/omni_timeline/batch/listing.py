@@ -166,7 +166,7 @@ class ProjectTasks:
         return iter(numbers)
 
     def _may_be_another(self) -> bool:
-        """Whether a version that contains this one may be another; asked anew by each iteration."""
+        """Whether a version that contains this one may be another; evaluated by each iteration."""
         if self._is_ambiguous is None:
             ours = self._version.casefold()
             versions: list[str] = self._patiently(lambda: self._api.model_versions(self._project))

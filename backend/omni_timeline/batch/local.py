@@ -23,7 +23,7 @@ class LocalEngine:
     """Predicts tasks on this machine. The scheduler is started with the first task.
 
     Args:
-        scheduler: predicts videos; whoever made it closes it.
+        scheduler: predicts videos; its maker closes it.
         files: fetches them.
         cache: predictions that were made before.
         plan: how the tasks are predicted.

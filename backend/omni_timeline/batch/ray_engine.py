@@ -166,7 +166,7 @@ class _Feeder:
         except BaseException as error:
             if not self._closed:
                 self._error = error
-        with suppress(RayError):  # nobody reads any more
+        with suppress(RayError):  # the reader has gone
             self.queue.put(None)
 
     def close(self) -> None:

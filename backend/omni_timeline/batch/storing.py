@@ -28,12 +28,12 @@ from omni_timeline.errors import DeliveryError, OmniTimelineError
 from omni_timeline.label_studio.client import StoredPrediction
 
 BATCH = 100  # predictions looked up, and perhaps stored, at once
-MAX_WAITING = 200  # predictions; then whoever brings more waits
+MAX_WAITING = 200  # predictions; then the caller waits
 CALLS = 4  # at a time, where predictions are stored one by one
 UNCLEAR_SECONDS = 30.0  # s in which Label Studio may still finish a call that got no answer
 MAX_ROUNDS = 6  # of sending; then what Label Studio still does not take has failed
 
-# Label Studio 1.23.2 on SQLite. After each call that stores many it counts the predictions of the whole project anew.
+# Label Studio 1.23.2 on SQLite. After each call that stores many it counts the predictions of the whole project again.
 ONE_SECONDS = 0.05  # s for a prediction that is stored alone
 MANY_SECONDS = 0.2  # s for a call that stores many,
 COUNTING_SECONDS = 1.1e-4  # and for each task of the project

@@ -4,7 +4,7 @@
     former labels   with those that its stored predictions have, where the project has renamed some
     ()              in its own words
 
-Knows videos, options and whoever predicts. Knows nothing of what is learned from the answers.
+Knows videos, options and a predictor. Knows nothing of what is learned from the answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Asked = tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Model:
-    """Whoever predicts.
+    """A predictor.
 
     Attributes:
         version: the checkpoint's version.

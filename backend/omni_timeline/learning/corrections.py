@@ -55,7 +55,7 @@ class Correction:
         regions: what the person marked.
         began_from: the suggestion that was shown; None where there was none, or the export does not have it.
         is_from_scratch: whether there was none.
-        seconds: how long it took; None where nobody knows.
+        seconds: how long it took; None where it is unknown.
         is_starred: whether it is marked as ground truth.
         updated: when it was last changed, as Label Studio writes it.
     """
@@ -194,7 +194,7 @@ def read_tasks(rows: Iterable[Any], config: LabelConfig) -> Corrections:
             found = tuple(suggestions[key] for key in sorted(suggestions))
             tasks[task] = CorrectedTask(task, video, data, corrections, found, _number(row.get("project")))
         else:
-            left_out["tasks that nobody corrected"] += 1
+            left_out["tasks without a correction"] += 1
     return Corrections(tuple(tasks[task] for task in sorted(tasks)), dict(left_out))
 
 

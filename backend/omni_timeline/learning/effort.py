@@ -42,7 +42,7 @@ class Effort:
         end_moved: likewise for ends.
         seconds_a_minute: seconds by which edges were moved, for each minute of video.
         lead_time: seconds that an annotation took, the median; of those that were not shown, from scratch. None where
-            nobody knows.
+            it is unknown.
         timed: of how many annotations that is known.
     """
 

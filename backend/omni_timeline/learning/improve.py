@@ -45,7 +45,7 @@ class TrainingPlan:
     """How an adapter is trained for a project.
 
     Attributes:
-        folder: where the training can go on after an interruption; removed by whoever saves the version.
+        folder: where the training can go on after an interruption; removed by the caller that saves the version.
         recipe: rates, steps and so on.
         replay: videos about which the model is to go on answering as it does.
         max_seconds: for how long at most; 0 for as long as it takes.
@@ -64,7 +64,7 @@ def why_not(outcome: Outcome) -> str:
         return "Nothing was trained: that needs the video's real time (remap)."
     if not material.held_out:
         return (
-            "Nothing was trained: without held-out tasks nobody could tell whether it helps. Star some tasks, or "
+            "Nothing was trained: without held-out tasks there is no way to tell whether it helps. Star some tasks, or "
             "correct more."
         )
     f1 = _f1(material.held_out, _before(outcome))

@@ -29,7 +29,7 @@ def against(
     Args:
         outcome: what was learned.
         in_use: the version that the project has, of the same checkpoint.
-        model: whoever predicts.
+        model: the predictor.
         on_progress: called now and then with how far it is.
     """
     version, material = outcome.version, outcome.material

@@ -3,7 +3,7 @@
     Source -> Material: the model is asked in every way -> calibrate -> evaluate, on tasks that were not learned from
            -> LearnedVersion
 
-Knows no files but through `Source`, and no model but through whoever predicts.
+Knows no files but through `Source`, and no model but through a predictor.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def learn(
 
     Args:
         source: the corrections.
-        model: whoever predicts.
+        model: the predictor.
         options: how the project is predicted without a calibration.
         now: the time, in UTC, as ISO 8601 writes it.
         on_progress: called now and then with how far it is.
@@ -161,7 +161,7 @@ def measure(
 
     Args:
         source: the corrections.
-        model: whoever predicts.
+        model: the predictor.
         options: how the project is predicted without a calibration; ignored with a version, which has its own.
         version: the learned version.
         on_progress: called now and then with how far it is.

@@ -49,7 +49,7 @@ class Material:
         """Ask the model about every corrected video, in every one of `ways`.
 
         Raises:
-            RequestError: nobody has corrected anything, or no video can be predicted.
+            RequestError: there is no correction, or no video can be predicted.
         """
         tasks = source.corrections.tasks
         if not tasks:

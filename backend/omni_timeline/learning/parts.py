@@ -27,7 +27,7 @@ MOST = 2 / 3  # of these pairs must agree
 EDGES, OWN_EDGES = 8, 4  # pairs from which edges are learned, and from which a label has its own
 CERTAIN = 3.0  # standard errors by which a median must differ
 SPREAD = 0.05  # s; edges of a few pairs may agree by chance
-BORDER = 0.05  # s from where the video begins or ends: nobody chose that edge
+BORDER = 0.05  # s from where the video begins or ends: such an edge was not chosen
 OWN_THRESHOLD = 12  # segments from which a label has a threshold of its own
 
 
@@ -87,7 +87,7 @@ def learn_names(
         keeps = key in own and most < counted.get(own[key], 0.0) + boldness.lead
         names[key] = own[key] if keeps else best
     if all(names[key] is None for key in votes):
-        return ()  # nobody has marked anything yet: that is no reason to say nothing ever
+        return ()  # nothing is marked yet: that is no reason to suggest nothing ever
     strange = [key for key in votes if key not in own]
     if strange:
         names[ANY] = _fate([votes[key] for key in strange if len(tasks[key]) == 1])

@@ -43,7 +43,7 @@ class Source:
         config: its labeling config.
         corrections: all that people corrected.
         videos: where its videos are.
-        label_studio: the address of its Label Studio, for links; None where nobody knows.
+        label_studio: the address of its Label Studio, for links; None where it is unknown.
     """
 
     name: str

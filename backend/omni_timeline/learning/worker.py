@@ -2,7 +2,7 @@
 
 Run as `python -m omni_timeline.learning.worker DESCRIPTOR` by `service.learner`, which it talks to in the words of
 `wire`. It reads the corrections from Label Studio itself, asks the server's model about their videos, and writes the
-version into its folder, whole or not at all. Whoever kills it loses the time that it took: the predictions that it
+version into its folder, whole or not at all. A kill costs the time that it took: the predictions that it
 asked for are kept, so that the next one goes on where it ended.
 """
 

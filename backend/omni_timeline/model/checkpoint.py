@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def is_demo(self) -> bool:
-        """Whether this is the bundled demo checkpoint, which nobody should take for a real one."""
+        """Whether this is the bundled demo checkpoint, which is only for trying."""
         return self.name == DEMO
 
 

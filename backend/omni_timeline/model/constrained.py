@@ -106,7 +106,7 @@ class GrammarCompiler:
 
 
 class GrammarConstraint:
-    """Holds each row of a batch to its grammar and its length; made anew for each `generate`, which decodes greedily.
+    """Holds each row of a batch to its grammar and its length; made for each `generate`, which decodes greedily.
 
     Args:
         matchers: one for each row; None for one that may write what it will.

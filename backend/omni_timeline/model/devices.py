@@ -15,7 +15,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
 CPU_BATCH_TOKENS = 24_000  # beyond a dozen clips or so a CPU gains nothing by larger batches
-MEMORY_SHARE = 0.6  # of what is free on a GPU; the rest is for fragmentation and for whoever shares it
+MEMORY_SHARE = 0.6  # of what is free on a GPU; the rest is for fragmentation and for other programs
 NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
 
 
@@ -111,7 +111,7 @@ def batch_tokens(device: torch.device, dtype: torch.dtype, config: Any) -> int:
     """How many tokens of prompts, padding included, are worth trying at a time on a device.
 
     On a GPU what fits into its free memory by arithmetic: a token keeps its keys and values in every layer, and passes
-    through the widest layer once in the precision of the weights. Whoever fills batches halves it when memory runs out.
+    through the widest layer once in the precision of the weights. It is halved when memory runs out.
 
     Args:
         device: where the model is loaded.

@@ -2,7 +2,7 @@
 
 A family is a folder beside this file. Its `family.py` states one `ModelFamily` and needs no torch, so that whoever
 plans windows, decodes frames or fills batches knows the numbers where no weights are loaded; its other modules are
-nobody else's business. `checkpoint.FAMILIES` lists them.
+used by no other folder. `checkpoint.FAMILIES` lists them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from omni_timeline.errors import MediaError, RequestError
 
-if TYPE_CHECKING:  # numpy takes its time, and whoever parses a command line needs none of it
+if TYPE_CHECKING:  # numpy takes its time, and the command line needs none of it
     from pathlib import Path
 
     from omni_timeline.answers.answer import Answer
@@ -97,7 +97,7 @@ class ModelFacts:
     Attributes:
         description: its version and how it runs, in one line.
         min_pixels: smaller frames are enlarged to this.
-        max_pixels: larger frames are reduced to this where nobody says otherwise.
+        max_pixels: the default size to which larger frames are reduced.
         context_tokens: how many tokens its context holds.
         batch_tokens: how many tokens of prompts, padding included, are worth trying at a time in the memory that is
             free on its device.

@@ -16,7 +16,7 @@ from typing import Any
 from omni_timeline.errors import DownloadError, ModelError, first_line
 
 CHECKPOINT_FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
-HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, nobody should wait for minutes
+HUB_TIMEOUT = 5.0  # s without an answer before a cached copy is taken; offline, the wait must be short
 ATTEMPTS = 3  # in a row that bring no more bytes
 PAUSE = 2.0  # s between two attempts
 WAY_OUT = "`--model demo` works without a download."
@@ -80,7 +80,7 @@ def _from_hugging_face(name: str, on_progress: OnWords | None) -> Path:
 
 
 def _bars(fetched: Fetched, on_progress: OnWords | None) -> Any:
-    """The class of the hub's progress bars: seen where somebody looks, counted everywhere."""
+    """The class of the hub's progress bars: shown on a terminal, counted everywhere."""
     from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]  # the library has no types

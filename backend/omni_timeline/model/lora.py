@@ -4,7 +4,7 @@ PEFT's own classes are used, since transformers' (`model.load_adapter`, `set_ada
 exist (5.24 for 0.22). They put their layers into the model that they are given; it is used as before, and whoever holds
 it need not know.
 
-Knows PEFT. Knows no family: what is adapted is named by whoever trains.
+Knows PEFT. Knows no family: the caller names what is adapted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The process that holds a model: it loads a checkpoint, then answers one batch after the other.
 
 Run as `python -m omni_timeline.model.worker DESCRIPTOR` by `isolated`, which talks to it in the words of `wire`. An
-error that nobody foresaw ends it: a GPU's process may be of no more use after one (an illegal access, ECC, NCCL), and
-whoever asks has the batch answered by the next process.
+unforeseen error ends it: a GPU's process may be of no more use after one (an illegal access, ECC, NCCL), and
+the asking side has the batch answered by the next process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.model.family import Model, Row
 from omni_timeline.model.wire import Alive, Answered, Ask, Broken, Found, Hello, Load, Loaded, Refused, receive, send
 
-NICENESS = 5  # whoever asks answers people too: it goes before the model's work where they share cores
+NICENESS = 5  # the asking process serves people too: it goes before the model's work where they share cores
 SIGN_SECONDS = 1.0  # s between two signs of life
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def serve(peer: socket.socket) -> None:
             answers = answer(model, asked.rows, alive)
             send(peer, Answered(tuple(answers), time.perf_counter() - began))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # nobody asks any more
+        pass  # the asking process has gone
     except Exception as error:
         log.exception("The model's process ends")
         send(peer, Broken(f"{type(error).__name__}: {first_line(error)}"))

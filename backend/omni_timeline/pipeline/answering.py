@@ -83,7 +83,7 @@ class Answering:
             row.run.spend("generate", answered.seconds / len(batch))
             self._backlog.release(row.bytes)
             if row.job.future.done() or row.job.run is not row.run:
-                continue  # it has failed meanwhile, or is looked at anew
+                continue  # it has failed meanwhile, or is looked at again
             try:
                 if isinstance(answer, Answer):
                     self._read(row, answer)

@@ -3,11 +3,11 @@
     waiting -> open: its windows are decoded one by one -> rows that are ready -> a batch -> read -> done
 
 One number decides whose turn it is: when a video is *due*. It is due when it was submitted, later by a head start for
-what is more urgent, and later again for each of its windows that was decoded. So a question that somebody waits for
+what is more urgent, and later again for each of its windows that was decoded. So a question from the labeling page
 goes before requests, requests go before background work, a video of twelve hours lets newcomers in between its
-windows, and nobody starves, since what waits stays due while what comes later is due later.
+windows, and no job starves, since what waits stays due while what comes later is due later.
 
-`now` is an argument, on any clock that does not go back. Whoever asks what comes next, or changes something, holds
+`now` is an argument, on any clock that does not go back. To ask what comes next, or to change something, a caller holds
 `change`; what ends a job takes it by itself.
 """
 
@@ -45,7 +45,7 @@ class Job:
         path: the file.
         options: how it is looked at.
         due: jobs that are due earlier go first.
-        is_urgent: somebody waits for it: it neither waits for room nor for company.
+        is_urgent: a person waits for it, so it waits neither for room nor for company.
         on_progress: called now and then with how far it is.
         future: what comes of it.
         run: what is known of it; None before it was opened.
@@ -205,7 +205,7 @@ class Backlog:
         return lost
 
     def forget_rows(self, job: Job) -> None:
-        """Drop the rows of a job that are ready: nobody wants them any more."""
+        """Drop the rows of a job that are ready; they are no longer wanted."""
         self.bytes_in_use -= sum(row.bytes for row in self.ready if row.job is job)
         self.ready = [row for row in self.ready if row.job is not job]
 

@@ -1,7 +1,7 @@
 """Which windows of a video the model looks at, round by round, and what the readings of them add up to.
 
 A round's windows can be looked at in any order and beside those of other videos; the next round follows from what was
-read in this one. Knows no model and no files: whoever drives `look_at` decodes, asks and reads.
+read in this one. Knows no model and no files: the caller of `look_at` decodes, asks and reads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One video on its way through the model: which windows are looked at now, and what came of those before.
 
-Whoever drives a run decodes its windows, has the clips answered, and brings the answers back, in any order and beside
+The caller decodes the run's windows, has the clips answered, and brings the answers back, in any order and beside
 the windows of other videos. A run starts no process and no thread.
 """
 

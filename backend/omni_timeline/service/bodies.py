@@ -59,7 +59,7 @@ class PredictBody:
         tasks: the tasks, as Label Studio sends them; anything may be among them.
         xml: the labeling config.
         project: the project's id, or "".
-        interactive: whether somebody waits for the answer in the labeling page, which is the only place it goes to.
+        interactive: whether a person waits for the answer in the labeling page, which is the only place it goes to.
         regions: the regions in that page; anything may be among them.
     """
 

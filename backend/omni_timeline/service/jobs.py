@@ -4,7 +4,7 @@ r"""The queue: tasks that wait to be predicted, requests that wait for them, and
     tasks of another request  ---> a group  >---> groups take turns ---> begun ---> outbox
     tasks pending from before ---> a group /
 
-Groups take turns, so that somebody who opens one task waits neither for another person's batch nor for what was pending
+Groups take turns, so that a person who opens one task waits neither for another person's batch nor for what was pending
 at a restart. A project may have half of the room that the others leave, so that one with very long videos does not
 keep a newcomer waiting. A task that several requests ask for is predicted once. A request is answered when all its
 tasks are done, or at its deadline; Label Studio gets by a push what the answer does not contain.

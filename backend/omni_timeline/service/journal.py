@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from omni_timeline.service.presence import Presence
 
-FILE_MODE = 0o600  # tasks' data are nobody else's business
+FILE_MODE = 0o600  # tasks' data are private
 BUSY_SECONDS = 0.5  # s that a transaction waits for another program before the copy in memory replaces the file
 AGAIN_SECONDS = 0.1  # s, the same for each attempt to return to the file
 

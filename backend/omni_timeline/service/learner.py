@@ -126,7 +126,7 @@ class Learner:
         self._wake.set()
 
     def request(self, project: int, *, wants_learning: bool = False, annotation_count: int | None = None) -> str:
-        """Queue a project, because somebody pressed Start Training; what the person should know, in a sentence.
+        """Queue a project after a press of Start Training; returns a sentence for the person who pressed it.
 
         In a project with "Start model training on annotation submission" Label Studio (1.23.2) sends the same event
         whenever an annotation is saved, just before it reports the annotation. So there it waits whether one comes.

@@ -114,7 +114,7 @@ def _protocol() -> dict[str, Schema]:
     )
     version = _json(_object(["model_version"], model_version=TEXT))
     results = _json(_object(["results"], results={"type": "array", "items": ENTRY}))
-    pressed = {**TEXT, "description": "What whoever pressed Start Training should know."}
+    pressed = {**TEXT, "description": "A sentence for the person who pressed Start Training."}
     taken = _json(_object(["status"], status=TEXT, learning=pressed))
     versions = _json(_object(["versions"], versions={"type": "array", "items": TEXT}))
     return {

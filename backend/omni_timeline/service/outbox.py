@@ -48,7 +48,7 @@ class Outbox:
         Args:
             requests: tasks that have an id.
             now: when they are asked for.
-            until: the deadline of whoever waits for them; there is no push before it.
+            until: the deadline of the request that waits for them; there is no push before it.
         """
 
         def act(rows: Rows) -> list[Debt]:

@@ -230,7 +230,7 @@ class Rows:
         return True
 
     def deferrals(self, item: Item) -> int:
-        """How often a prediction was deferred since it was last asked for anew."""
+        """How often a prediction was deferred since it was last requested."""
         row = self._connection.execute(
             "SELECT deferrals FROM pending WHERE task = ? AND version = ?", item[:2]
         ).fetchone()
@@ -269,7 +269,7 @@ class Rows:
         return count
 
     def waiting_by_project(self) -> dict[str, int]:
-        """How many open predictions of all servers are in nobody's memory, by project."""
+        """How many open predictions of all servers are in no server's memory, by project."""
         return dict(
             self._connection.execute(
                 "SELECT project, count(*) FROM pending WHERE state = 'open' AND queued = 0 GROUP BY project"

@@ -81,7 +81,7 @@ class Metrics:
             self.lines.labels(reason).inc(count)
 
     def watch(self, model: Model, queue: Callable[[], dict[str, int]]) -> None:
-        """Add what is not counted but looked up whenever somebody reads the metrics.
+        """Add what is not counted but looked up whenever the metrics are read.
 
         Args:
             model: makes predictions.

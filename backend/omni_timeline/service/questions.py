@@ -1,4 +1,4 @@
-"""Answers to questions about one region, which somebody waits for in the labeling page.
+"""Answers to questions about one region, which a person waits for in the labeling page.
 
 They go before everything else: not through the queue, and first in the scheduler. They are not sent later: an answer
 that comes too late is lost, but the cache has it when the question is asked again.

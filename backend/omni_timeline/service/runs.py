@@ -154,7 +154,7 @@ class Runs:
             return [run for run in self._runs.values() if 0 < run.pressed <= before]
 
     def due(self, last_began: float, corrections: int) -> list[Run]:
-        """The projects to learn that nobody asked for: with so many new corrections, and not begun since then."""
+        """The projects to learn without Start Training: with so many new corrections, and not begun since then."""
         with self._lock:
             return [
                 run

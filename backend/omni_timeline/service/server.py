@@ -3,7 +3,7 @@
     model       makes predictions, in processes of their own
     projects    labeling config -> options and model version
     jobs        tasks wait for their turn and are predicted
-    questions   a region that somebody asks about in the labeling page
+    questions   a region that a person asks about in the labeling page
     outbox      what Label Studio is to get, in the journal
     delivery    outbox -> Label Studio
     learner     corrections -> learned versions, in a process of its own

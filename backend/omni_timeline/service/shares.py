@@ -1,6 +1,6 @@
 """How much of the room for work each project has: half of what the others leave.
 
-So a project with very long videos keeps nobody else waiting, and one that is alone has half of all. Knows numbers only.
+So a project with very long videos keeps no other waiting, and one that is alone has half of all. Knows numbers only.
 Not safe for threads: its user holds a lock.
 """
 
@@ -34,7 +34,7 @@ class Shares:
         return 2 * own < self.room - (self._begun.total() - own)
 
     def busy(self) -> list[str] | None:
-        """The projects that may not begin with one more task; None where nobody may."""
+        """The projects that may not begin with one more task; None where no project may."""
         if self._begun.total() >= self.room:
             return None
         return [project for project in self._begun if not self.has(project)]

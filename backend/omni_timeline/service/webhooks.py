@@ -36,10 +36,10 @@ class Api(Protocol):
 
 
 class Learner(Protocol):
-    """What is needed of whoever learns from corrections; neither takes time."""
+    """The interface of the learner; both calls return at once."""
 
     def request(self, project: int, *, wants_learning: bool, annotation_count: int | None) -> str:
-        """Take Start Training; what whoever pressed it should know, in a sentence."""
+        """Queue the project of a Start Training; returns a sentence for the person who pressed it."""
 
     def corrected(self, project: int, annotations: Sequence[int], *, wants_learning: bool) -> None:
         """Note annotations that were made or changed."""
@@ -91,7 +91,7 @@ class Webhooks:
         self._stopping.set()
 
     def take(self, body: WebhookBody) -> str | None:
-        """Count an event; what it leads to is done later. A sentence for whoever pressed a button; else None."""
+        """Count an event; what it leads to is done later. A sentence for the person who pressed a button; else None."""
         self._metrics.webhooks.labels(body.event if body.event in EVENTS else "other").inc()
         log.debug("Webhook: %r", body.event)
         if body.event == "TASKS_CREATED" and self._api is not None:

@@ -121,11 +121,11 @@ def edges_section(evaluation: Evaluation) -> str:
 
 
 def agreement_section(evaluation: Evaluation) -> str:
-    """How far two people agree, or that nobody knows."""
+    """How far two people agree, or that it is unknown."""
     found = evaluation.agreement
     if found is None:
         return (
-            "<h2>How far two people agree</h2><p>No task was annotated by two people. Without that nobody can say how "
+            "<h2>How far two people agree</h2><p>No task was annotated by two people. Without that it is unknown how "
             "good suggestions could be: let two people annotate a handful of tasks.</p>"
         )
     same = "–" if found.same_label is None else f"{found.same_label:.0%}"

@@ -17,7 +17,7 @@ def learned_section(calibration: Calibration, parts: Sequence[Part], training: s
 
     Args:
         calibration: what was learned.
-        parts: those that were tried; empty where nobody knows any more.
+        parts: those that were tried; empty where they are no longer known.
         training: what came of training, in a sentence or two.
         adapter: the version of the adapter that is used; "" for none.
     """
