@@ -26,4 +26,4 @@ def test_a_stretch_is_one_window_within_the_video(
     found = (Segment(0.1, 0.9, "a"),)
     with pytest.raises(StopIteration) as end:
         looking.send([Reading(found, "", (), Counter())])
-    assert end.value.value == found
+    assert end.value.value.segments == found
