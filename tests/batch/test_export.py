@@ -9,9 +9,8 @@ import pytest
 
 from labeling_configs import CONFIG
 from omni_timeline.batch.export import ExportFile, exported_tasks, finished, write_list
-from omni_timeline.batch.folder import FolderVideos
 from omni_timeline.batch.outcomes import Outcome, Predicted, Task
-from omni_timeline.errors import FetchError, RequestError
+from omni_timeline.errors import RequestError
 
 from .plans import VERSION, predicted
 
@@ -97,52 +96,3 @@ def test_another_file_in_place_of_an_export(text: str, tmp_path: Path):
         exported_tasks(tmp_path / "export.json", CONFIG)
     with pytest.raises(RequestError, match="cannot read"):
         exported_tasks(tmp_path / "missing.json", CONFIG)
-
-
-def test_a_task_for_each_video_of_a_folder(tmp_path: Path):
-    folder = FolderVideos(videos(tmp_path, "b.mp4", "a b/c.MOV", "notes.txt"))
-    tasks = folder.tasks(CONFIG.data_with, "/data/local-files/?d=")
-    assert [task.data for task in tasks] == [
-        {"video": "/data/local-files/?d=a%20b/c.MOV"},
-        {"video": "/data/local-files/?d=b.mp4"},
-    ]
-    for task, name in zip(tasks, ["a b/c.MOV", "b.mp4"], strict=True):
-        with folder.local(task.data["video"]) as path:
-            assert path == tmp_path / name
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("/data/upload/3/0a1b2c3d-clip.mp4", "clip.mp4"),
-        ("/data/upload/3/0a1b2c3d-own.mp4", "0a1b2c3d-own.mp4"),
-        ("s3://bucket/deep/er/twice.mp4", "er/twice.mp4"),
-        ("https://example.org/v/clip.mp4?X-Amz-Signature=1", "clip.mp4"),
-        ("/data/local-files/?d=x/er/twice.mp4", "er/twice.mp4"),
-        ("../../clip.mp4", "clip.mp4"),
-    ],
-)
-def test_a_video_is_found_by_the_name_that_the_task_has_for_it(url: str, name: str, tmp_path: Path):
-    folder = FolderVideos(videos(tmp_path, "clip.mp4", "0a1b2c3d-own.mp4", "er/twice.mp4", "sie/twice.mp4"))
-    with folder.local(url) as path:
-        assert path == tmp_path / name
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("/data/upload/missing.mp4", "There is no video missing.mp4"),
-        ("twice.mp4", "twice.mp4 could be er/twice.mp4 or sie/twice.mp4"),
-        ("http://[", "not valid"),
-        ("https://example.org/", "names no file"),
-    ],
-)
-def test_a_video_that_is_not_found_says_why(url: str, sentence: str, tmp_path: Path):
-    folder = FolderVideos(videos(tmp_path, "er/twice.mp4", "sie/twice.mp4"))
-    with pytest.raises(FetchError, match=sentence), folder.local(url):
-        pass
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path):
-    with pytest.raises(RequestError, match="there is no folder"):
-        FolderVideos(tmp_path / "missing")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from omni_timeline.batch.cluster import frame_rules
-from omni_timeline.batch.folder import FolderVideos
 from omni_timeline.batch.local import LocalEngine
 from omni_timeline.batch.nodes import Parts, code_version
 from omni_timeline.batch.outcomes import Failed, Outcome, Plan, Predicted, Task
 from omni_timeline.batch.ray_engine import ROW, Predicting, Preparing
+from omni_timeline.label_studio.exports import FolderVideos
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.checkpoint import Checkpoint

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from corrected_tasks import XML, annotation, task
-from omni_timeline.errors import FetchError, LabelConfigError, RequestError
-from omni_timeline.learning.sources import FolderVideos, Source
+from omni_timeline.errors import LabelConfigError, RequestError
+from omni_timeline.learning.sources import Source
 from omni_timeline.segments import Segment
 
 
@@ -21,40 +21,6 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "videos" / name).write_bytes(b"")
     return tmp_path / "videos"
-
-
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        ("/data/local-files/?d=videos/a.mp4", "a.mp4"),
-        ("/data/local-files/?d=deep/day%202/cam.mp4", "day 2/cam.mp4"),
-        ("/data/upload/7/1a2b3c4d-clip.mp4", "clip.mp4"),  # the name before it was uploaded
-        ("/data/upload/7/8abf8b6a-real-name.mp4", "8abf8b6a-real-name.mp4"),  # or after
-        ("s3://bucket/day%201/cam.mp4", "day 1/cam.mp4"),
-        ("https://example.org/videos/a.mp4?X-Amz-Signature=abc", "a.mp4"),
-        ("a.mp4", "a.mp4"),
-    ],
-)
-def test_a_video_is_found_by_the_end_of_its_address(folder: Path, url: str, found: str):
-    with FolderVideos(folder).local(url, task_id=1) as path:
-        assert path == folder / found
-
-
-def test_a_name_that_two_videos_have_is_not_guessed(folder: Path):
-    videos = FolderVideos(folder)
-    with pytest.raises(FetchError, match=r"Task 3: cam\.mp4 could be .*day 1"), videos.local("cam.mp4", task_id=3):
-        pass
-
-
-@pytest.mark.parametrize("url", ["/data/upload/nothing.mp4", "http://[", "", "../../etc/passwd"])
-def test_a_video_that_is_not_there_is_named(folder: Path, url: str):
-    with pytest.raises(FetchError, match="Task 3"), FolderVideos(folder).local(url, task_id=3):
-        pass
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(RequestError, match="no folder"):
-        FolderVideos(tmp_path / "nothing")
 
 
 def test_an_export_is_a_project(folder: Path, tmp_path: Path):

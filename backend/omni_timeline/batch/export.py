@@ -17,6 +17,7 @@ from typing import Any
 
 from omni_timeline.batch.outcomes import Outcome, Predicted, Task
 from omni_timeline.errors import OmniTimelineError, RequestError
+from omni_timeline.label_studio.exports import read_export
 from omni_timeline.label_studio.labeling_config import LabelConfig
 
 
@@ -26,17 +27,7 @@ def exported_tasks(file: Path, config: LabelConfig) -> list[Task]:
     Raises:
         RequestError: the file is something else.
     """
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise RequestError(f"{file} is not JSON; in Label Studio, export the project as JSON") from error
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("data"), dict) for row in rows
-    ):
-        raise RequestError(f"{file} is not a list of tasks; in Label Studio, export the project as JSON")
-    return [_task(row, config) for row in rows]
+    return [_task(row, config) for row in read_export(file)]
 
 
 def finished(file: Path, version: str, config: LabelConfig) -> frozenset[str]:

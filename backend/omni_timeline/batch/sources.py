@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from omni_timeline.batch.export import ExportFile, exported_tasks, finished, write_list
-from omni_timeline.batch.folder import FolderVideos
 from omni_timeline.batch.job import Sink
 from omni_timeline.batch.listing import ProjectTasks
 from omni_timeline.batch.outcomes import AlreadyThere, Failed, Outcome, Plan, Task
@@ -17,6 +16,7 @@ from omni_timeline.batch.report import Report
 from omni_timeline.batch.storing import Store, remove_versions
 from omni_timeline.errors import DeliveryError, RequestError
 from omni_timeline.label_studio.client import LabelStudioApi
+from omni_timeline.label_studio.exports import FolderVideos
 from omni_timeline.label_studio.labeling_config import LabelConfig
 
 Settle = Callable[[Outcome], None]
@@ -186,7 +186,8 @@ class Files:
             return exported_tasks(self._tasks, config)
         if self._videos is None:
             raise RequestError("--export needs --tasks, a project's JSON export, or --videos, a folder")
-        return FolderVideos(self._videos).tasks(config.data_with, self._video_url)
+        urls = FolderVideos(self._videos).urls(self._video_url)
+        return [Task(url, None, config.data_with(url)) for url in urls]
 
 
 class OpenFiles:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omni_timeline.batch.folder import FolderVideos
 from omni_timeline.batch.nodes import FewAtATime, Parts
+from omni_timeline.label_studio.exports import FolderVideos
 from omni_timeline.label_studio.files import VideoFiles
 from omni_timeline.label_studio.host_slots import SLOTS
 from omni_timeline.label_studio.hosts import AllowedHosts

@@ -17,13 +17,14 @@ from omni_timeline.cli.arguments import (
     options_from,
     scheduler_for,
 )
-from omni_timeline.cli.files import prepare, read_text, write_text
+from omni_timeline.cli.files import prepare, write_text
 from omni_timeline.cli.output import STDOUT, open_output
 from omni_timeline.cli.terminal import predict_with_progress, print_error, print_warning
 from omni_timeline.errors import RequestError
 from omni_timeline.export.formats import FORMATS, WriterOptions
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, Prediction
+from omni_timeline.text_files import read_text
 
 if TYPE_CHECKING:
     from omni_timeline.label_studio.labeling_config import LabelConfig

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from omni_timeline import processes
 from omni_timeline.cli.arguments import add_command, add_model_arguments, devices_from, positive
-from omni_timeline.cli.files import prepare, read_text, write_text
+from omni_timeline.cli.files import prepare, write_text
 from omni_timeline.errors import RequestError
+from omni_timeline.text_files import read_text
 
 if TYPE_CHECKING:
     from omni_timeline.batch.job import Job

@@ -5,22 +5,16 @@ Knows how each is read and where its videos are. Knows nothing of what is learne
 
 from __future__ import annotations
 
-import json
-import re
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from omni_timeline.errors import FetchError, RequestError
 from omni_timeline.label_studio.client import LabelStudioApi
+from omni_timeline.label_studio.exports import FolderVideos, read_export
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.learning.corrections import CorrectedTask, Corrections, read_tasks
-
-UPLOADED = re.compile(r"[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+from omni_timeline.text_files import read_text
 
 
 class Videos(Protocol):
@@ -65,14 +59,8 @@ class Source:
             RequestError: one of them cannot be read.
             LabelConfigError: the labeling config has no place for a segment.
         """
-        config = LabelConfig.from_xml(_text_of(label_config))
-        try:
-            rows = json.loads(_text_of(export))
-        except ValueError as error:
-            raise RequestError(f"{export} is not JSON: {error}. Export the project as JSON.") from error
-        if not isinstance(rows, list):
-            raise RequestError(f"{export} is not a list of tasks. Export the project as JSON.")
-        return cls(export.name, config, read_tasks(rows, config), FolderVideos(videos))
+        config = LabelConfig.from_xml(read_text(label_config))
+        return cls(export.name, config, read_tasks(read_export(export), config), FolderVideos(videos))
 
     @classmethod
     def from_project(cls, api: LabelStudioApi, project: int, videos: Videos, label_studio: str) -> Source:
@@ -91,57 +79,3 @@ class Source:
         if self.label_studio is None or task.project is None:
             return None
         return f"{self.label_studio}/projects/{task.project}/data?task={task.task}"
-
-
-class FolderVideos:
-    """Videos in a folder and those below it, found by the names that tasks have for them.
-
-    Raises:
-        RequestError: there is no such folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise RequestError(f"There is no folder {folder} with the videos.")
-        self._folder = folder
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self._by_name[path.name].append(path)
-
-    @contextmanager
-    def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
-        """The file that has the name at the end of the address, or as much of its path as it takes to tell it."""
-        names = _names(url)
-        for wanted in names:
-            found = [path for path in self._by_name[wanted.name] if path.parts[-len(wanted.parts) :] == wanted.parts]
-            if len(found) == 1:
-                yield found[0]
-                return
-            if found:
-                raise FetchError(
-                    f"Task {task_id}: {wanted} could be {' or '.join(map(str, found[:3]))}; keep one of them."
-                )
-        raise FetchError(f"Task {task_id}: there is no video {names[-1].name} in {self._folder}.")
-
-
-def _names(url: str) -> list[PurePosixPath]:
-    """Paths that the file of a task's video may end with, the longest first."""
-    try:
-        parts = urlsplit(url)
-        path = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
-    except ValueError:  # it is no address
-        path = url
-    pieces = [piece for piece in path.split("/") if piece not in ("", ".", "..")] or [url]
-    endings = [PurePosixPath(*pieces[start:]) for start in range(len(pieces))]
-    uploaded = UPLOADED.match(pieces[-1])
-    return [*endings, PurePosixPath(pieces[-1][uploaded.end() :])] if uploaded else endings
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{file} is not UTF-8 text") from error

@@ -1,24 +1,41 @@
-"""Videos in a folder on this machine, in the place of those that tasks name.
+"""A project without Label Studio: its JSON export, and a folder with its videos.
 
-For teams that give a program no access to Label Studio: tasks come from its JSON export, or are made up from the
-folder's files, and their videos are found by the names that tasks have for them.
+For people who give a program no access to Label Studio. Videos are found by the names that tasks have for them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from omni_timeline.batch.outcomes import Task
 from omni_timeline.errors import FetchError, RequestError
+from omni_timeline.text_files import read_text
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"})
 UPLOADED = re.compile(r"[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+
+
+def read_export(file: Path) -> list[dict[str, Any]]:
+    """The tasks in the file that Label Studio's "Export" writes with the format JSON.
+
+    Raises:
+        RequestError: the file is something else.
+    """
+    try:
+        rows = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{file} is not JSON ({error}); in Label Studio, export the project as JSON") from error
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("data"), dict) for row in rows
+    ):
+        raise RequestError(f"{file} is not a list of tasks; in Label Studio, export the project as JSON")
+    return rows
 
 
 class FolderVideos:
@@ -40,16 +57,10 @@ class FolderVideos:
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 self._by_name[path.name].append(path)
 
-    def tasks(self, data_with: Callable[[str], dict[str, Any]], prefix: str) -> list[Task]:
-        """A task for each video, in the order of their names.
-
-        Args:
-            data_with: a task's data with this address of its video.
-            prefix: what stands before the video's name there, such as "/data/local-files/?d=".
-        """
+    def urls(self, prefix: str) -> list[str]:
+        """An address for each video, in the order of their paths: `prefix`, then the path below the folder."""
         paths = sorted(path for paths in self._by_name.values() for path in paths)
-        urls = [prefix + quote(path.relative_to(self._folder).as_posix()) for path in paths]
-        return [Task(url, None, data_with(url)) for url in urls]
+        return [prefix + quote(path.relative_to(self._folder).as_posix()) for path in paths]
 
     @contextmanager
     def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
