@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
 from omni_timeline.label_studio.files import VideoFiles
@@ -51,7 +52,12 @@ def serving(site: Site) -> Iterator[None]:
             page = site.pages.get(self.path) or site.pages.get(self.path.split("?")[0])
             page(self) if page else answer(self, b"", status=404)
 
-        do_POST = do_GET  # noqa: N815
+        def do_POST(self) -> None:
+            """The body is read first: a connection closed with some of it unread is reset, answer and all."""
+            whole = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            with self.rfile:
+                self.rfile = BytesIO(whole)
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
