@@ -17,7 +17,7 @@ from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.segments import Segment
 from omni_timeline.timebase import samples_in
 
-FACTS = ModelFacts("tiny", 56 * 56, 56 * 56, 32768, 4000)
+FACTS = ModelFacts("tiny", 56 * 56, 56 * 56, 4000)
 LABELS = ("crate", "ball", "bell")
 MARKED = (Segment(1.0, 4.0, "crate"), Segment(3.5, 7.5, "ball", "it rolls"))
 

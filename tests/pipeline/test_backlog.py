@@ -19,7 +19,7 @@ from omni_timeline.pipeline.prediction import Prediction, Priority
 from omni_timeline.pipeline.run import VideoRun
 from omni_timeline.timebase import FrameTimes
 
-FACTS = ModelFacts("a test", 784, 7840, 32_768, 10_000)
+FACTS = ModelFacts("a test", 784, 7840, 10_000)
 BUDGET = 10_000
 
 

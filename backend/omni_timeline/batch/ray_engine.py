@@ -223,7 +223,7 @@ class Preparing:
         self._parts = make_parts()
         self._plan = plan
         self._decoder = Decoder(self._parts.limits)
-        self._facts = ModelFacts("", rules.min_pixels, rules.max_pixels, context_tokens=0, batch_tokens=0)
+        self._facts = ModelFacts("", rules.min_pixels, rules.max_pixels, batch_tokens=0)
         self._family = next(family for family in FAMILIES if family.name == rules.family)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:

@@ -98,7 +98,6 @@ class ModelFacts:
         description: its version and how it runs, in one line.
         min_pixels: smaller frames are enlarged to this.
         max_pixels: the default size to which larger frames are reduced.
-        context_tokens: how many tokens its context holds.
         batch_tokens: how many tokens of prompts, padding included, are worth trying at a time in the memory that is
             free on its device.
     """
@@ -106,7 +105,6 @@ class ModelFacts:
     description: str
     min_pixels: int
     max_pixels: int
-    context_tokens: int
     batch_tokens: int
 
 

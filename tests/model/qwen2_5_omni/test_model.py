@@ -25,10 +25,10 @@ from transformers import (
 
 from model_inputs import Laid, make_clip
 from omni_timeline.answers.grammar import Grammar
-from omni_timeline.errors import ModelError
+from omni_timeline.errors import ModelError, RequestError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
 from omni_timeline.model.family import Row
-from omni_timeline.model.prompts import Prompt
+from omni_timeline.model.prompts import Prompt, with_labels
 from omni_timeline.model.qwen2_5_omni.inputs import ClipInputs, RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from tiny_models import TINY_TALKER, TINY_VOICE
@@ -386,6 +386,23 @@ class TestAnswers:
             assert (answer.text, answer.token_ids, answer.complete) == (alone.text, alone.token_ids, alone.complete)
             assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
         assert len(together[1].token_ids) <= 7
+
+    @pytest.mark.parametrize("too_much", [with_labels([f"label {n}" for n in range(10_000)]), Prompt("word " * 40_000)])
+    def test_more_than_the_context_holds_is_refused_before_anything_is_computed(
+        self, tiny: OmniModel, too_much: Prompt
+    ) -> None:
+        def computed(*_: Any) -> None:
+            raise AssertionError("the model was asked")
+
+        hook = tiny.model.register_forward_pre_hook(computed)
+        with pytest.raises(RequestError, match=r"context holds 32,768\. Use fewer or shorter labels"):
+            tiny.answer([Row(make_clip(4, 5, sound=True), too_much, 0.32)])
+        hook.remove()
+
+    def test_the_answer_has_to_fit_into_the_context_too(self, tiny: OmniModel) -> None:
+        row = Row(make_clip(4, 5, sound=True), Prompt("What is seen?"), 0.32, None, 32_700)
+        with pytest.raises(RequestError, match="the answer up to 32,700"):
+            tiny.answer([row])
 
 
 class TestTheFullModel:

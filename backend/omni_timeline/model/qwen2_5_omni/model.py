@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from omni_timeline.answers.answer import NUMERALS, Answer
-from omni_timeline.errors import ModelError, first_line
+from omni_timeline.errors import ModelError, RequestError, first_line
 from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.checkpoint import DEMO, Checkpoint
 from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
@@ -177,7 +177,6 @@ class OmniModel:
             description=self.description,
             min_pixels=self.inputs.min_pixels,
             max_pixels=self.inputs.max_pixels,
-            context_tokens=text.max_position_embeddings,
             batch_tokens=batch_tokens(self.model.device, self.model.dtype, text),
         )
 
@@ -189,17 +188,20 @@ class OmniModel:
             on_step: called at each token.
 
         Raises:
-            RequestError: a row's words hold control tokens of the model, or its adapter belongs to another checkpoint.
+            RequestError: a row's words hold control tokens of the model, it is more than the model's context holds, or
+                its adapter belongs to another checkpoint.
             ModelError: a row's grammar is too large to be followed.
             OutOfMemoryError: this is too much at once.
         """
+        limits = [row.max_new_tokens for row in rows]
         with one_memory_error():
             inputs = self.inputs.build(
                 [row.clip for row in rows], [row.prompt for row in rows], [row.second_per_grid for row in rows]
             )
+        _check_context(inputs["attention_mask"], limits, self.model.config.get_text_config().max_position_embeddings)
         return self.generate(
             inputs,
-            max_new_tokens=[row.max_new_tokens for row in rows],
+            max_new_tokens=limits,
             grammars=[row.grammar for row in rows],
             on_step=on_step,
             adapter=_only_adapter(rows),
@@ -291,6 +293,17 @@ class OmniModel:
     def token_reports(self, inputs: Mapping[str, Any]) -> list[TokenReport]:
         """What the model makes of the tensors: the times of each row's grids and sounds."""
         return token_reports(self.model, inputs)
+
+
+def _check_context(attention_mask: Tensor, limits: Sequence[int], context: int) -> None:
+    """Before anything is computed: beyond its context a model answers nonsense, after minutes."""
+    for tokens, limit in zip(attention_mask.sum(dim=1).tolist(), limits, strict=True):
+        if tokens + limit > context:
+            raise RequestError(
+                f"The labels, the prompt and the video take {tokens:,} tokens and the answer up to {limit:,}; the "
+                f"model's context holds {context:,}. Use fewer or shorter labels, shorter windows, fewer frames or "
+                "smaller ones."
+            )
 
 
 def _only_adapter(rows: Sequence[Row]) -> Adapter | None:
