@@ -18,7 +18,7 @@ from omni_timeline.model.qwen2_5_omni.family import QWEN2_5_OMNI
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
-FACTS = ModelFacts("", 28 * 28, 84 * 84, context_tokens=0, batch_tokens=0)
+FACTS = ModelFacts("", 28 * 28, 84 * 84, batch_tokens=0)
 
 
 @pytest.fixture

@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from omni_timeline.errors import MediaError, RetryableError
-from omni_timeline.media.audio_track import AudioTrack
+from omni_timeline.label_studio.tasks import TaskVideo
 from omni_timeline.media.clip import Clip, VideoInfo
 from omni_timeline.media.isolated import Decoder
-from omni_timeline.pipeline.run import OpenVideo, VideoRun
+from omni_timeline.pipeline.run import OpenVideo, VideoRun, Wanted
 
 MAX_CARRIED_BYTES = 64 * 1024**2  # of one video: three windows or so of 50 frames
 
-ClipKey = tuple[int, float, float | None, tuple[int, int] | None, AudioTrack]
+ClipKey = tuple[tuple[str, object], ...]
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,8 @@ class _Recorder:
             clip.frames.nbytes + (0 if clip.audio is None else clip.audio.nbytes) for clip in self.clips.values()
         )
 
-    def clip(
-        self,
-        *,
-        frames: int = 50,
-        start: float = 0.0,
-        end: float | None = None,
-        size: tuple[int, int] | None = None,
-        audio_track: AudioTrack = None,
-    ) -> Clip:
-        clip = self._video.clip(frames=frames, start=start, end=end, size=size, audio_track=audio_track)
-        self.clips[frames, start, end, size, audio_track] = clip
+    def clip(self, **wanted: Unpack[Wanted]) -> Clip:
+        clip = self.clips[_key(wanted)] = self._video.clip(**wanted)
         return clip
 
 
@@ -108,22 +100,14 @@ class CarriedVideo:
         self._video: OpenVideo | None = None
         self.info = carried.info
 
-    def clip(
-        self,
-        *,
-        frames: int = 50,
-        start: float = 0.0,
-        end: float | None = None,
-        size: tuple[int, int] | None = None,
-        audio_track: AudioTrack = None,
-    ) -> Clip:
+    def clip(self, **wanted: Unpack[Wanted]) -> Clip:
         """As `media.isolated.Video.clip`; a clip that was carried is handed out once."""
-        clip = self._clips.pop((frames, start, end, size, audio_track), None)
+        clip = self._clips.pop(_key(wanted), None)
         if clip is None:
             if self._video is None:
                 self._video = self._open_file()
             with _known_as(self._name, self._video.info.path):
-                clip = self._video.clip(frames=frames, start=start, end=end, size=size, audio_track=audio_track)
+                clip = self._video.clip(**wanted)
         self.info = clip.info
         return clip
 
@@ -189,10 +173,15 @@ class CarriedVideos:
         self._decoder.close()
 
 
+def _key(wanted: Wanted) -> ClipKey:
+    """The same for the same clip."""
+    return tuple(sorted(wanted.items()))
+
+
 @contextmanager
 def _known_as(name: str, file: Path) -> Iterator[None]:
     """Errors name the video as people know it, not the file that it was fetched into."""
     try:
         yield
     except MediaError as error:
-        raise MediaError(str(error).replace(file.name, name)) from error
+        raise MediaError(TaskVideo(file, name).named(str(error))) from error

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import RequestError
@@ -31,6 +31,16 @@ from omni_timeline.timebase import SAMPLE_RATE
 BYTES_PER_SAMPLE = 4  # float32
 
 
+class Wanted(TypedDict, total=False):
+    """The arguments of `media.isolated.Video.clip`."""
+
+    frames: int
+    start: float
+    end: float | None
+    size: tuple[int, int] | None
+    audio_track: AudioTrack
+
+
 class OpenVideo(Protocol):
     """A video whose clips can be read, one at a time: `media.isolated.Video`, or whatever has its clips."""
 
@@ -38,15 +48,7 @@ class OpenVideo(Protocol):
     def info(self) -> VideoInfo:
         """What is known of the video so far."""
 
-    def clip(
-        self,
-        *,
-        frames: int = 50,
-        start: float = 0.0,
-        end: float | None = None,
-        size: tuple[int, int] | None = None,
-        audio_track: AudioTrack = None,
-    ) -> Clip:
+    def clip(self, **wanted: Unpack[Wanted]) -> Clip:
         """A window of the video."""
 
 
