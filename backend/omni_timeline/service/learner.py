@@ -22,14 +22,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol
 
 from omni_timeline import processes
 from omni_timeline.errors import BusyError, OmniTimelineError, RequestError
+from omni_timeline.label_studio.tasks import Model
 from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.learning.wire import VIDEOS_AT_A_TIME, Assignment, Learned, NotLearned, Question, Reply, Step
-from omni_timeline.pipeline.options import PredictOptions
-from omni_timeline.pipeline.prediction import OnProgress, Prediction, Priority
+from omni_timeline.pipeline.prediction import Prediction, Priority
 from omni_timeline.service.projects import OnFailure
 from omni_timeline.service.runs import MAX_ATTEMPTS, Run, Runs
 
@@ -43,24 +42,6 @@ Assign = Callable[[int, str], Assignment]
 """Called with a project and the version of the model."""
 
 log = logging.getLogger(__name__)
-
-
-class Model(Protocol):
-    """What is needed of the server's model."""
-
-    @property
-    def checkpoint_version(self) -> str | None:
-        """The version of the checkpoint; None until it is known."""
-
-    def predict(
-        self,
-        path: Path,
-        options: PredictOptions | None = None,
-        on_progress: OnProgress | None = None,
-        *,
-        priority: Priority = Priority.REQUEST,
-    ) -> Prediction:
-        """The segments of one video."""
 
 
 @dataclass(frozen=True)
