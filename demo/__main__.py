@@ -249,7 +249,7 @@ The backend:   {backend_url}
 Logs:          {studio.log}
                {backend_log}
 A project of thousands: LABEL_STUDIO_API_KEY=$(cat {folder}/label-studio/token) \\
-                 omni-timeline prelabel --url {studio.url} --project {project}
+                 omni-timeline prelabel --url {studio.url} --project {projects[0][0]}
 Everything it keeps is in {folder}.
 """
     )

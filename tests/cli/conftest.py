@@ -32,6 +32,7 @@ def one_scheduler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
             return scheduler_for(arguments)
         return nullcontext(request.getfixturevalue("running_scheduler"))
 
+    # The same scheduler for all tests: each command would load the model again, for seconds.
     monkeypatch.setattr(predict, "scheduler_for", shared)
 
 

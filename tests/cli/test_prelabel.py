@@ -71,7 +71,7 @@ def test_without_ray_it_runs_here_and_says_how_to_get_more(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("omni_timeline.cli.prelabel.find_spec", lambda _: None)
+    monkeypatch.setattr("omni_timeline.cli.prelabel.find_spec", lambda _: None)  # as where Ray is not installed
     Path("clips").mkdir()
     arguments = ("--export", "out.jsonl", "--videos", "clips", "--label-config", CONFIG, "--dry-run")
     code, _, err = run(capsys, "prelabel", *arguments)

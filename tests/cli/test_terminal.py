@@ -47,7 +47,7 @@ class Terminal(io.StringIO):
 
 def shown(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> str:
     """What was written to stderr in all."""
-    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("sys.stderr", stderr)  # a terminal or none; pytest has its own in this place
     results = list(predict_with_progress(ScriptedScheduler(), PredictOptions(), VIDEOS))
     assert [result.path for result in results] == VIDEOS
     return stderr.getvalue()
@@ -75,7 +75,7 @@ def test_without_a_model_nothing_is_begun():
 
 def stages(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO) -> str:
     """What is shown of work in two stages, of which the second is not counted."""
-    monkeypatch.setattr("sys.stderr", stderr)
+    monkeypatch.setattr("sys.stderr", stderr)  # a terminal or none; pytest has its own in this place
     with show_progress() as on_progress:
         for done in range(3):
             on_progress(Progress("predicting", done, 2))
@@ -109,7 +109,7 @@ def test_no_message_sends_control_characters_to_a_terminal(capsys: pytest.Captur
 @pytest.mark.parametrize("to_terminal", [True, False])
 def test_names_are_exact_in_a_pipe_and_harmless_on_a_terminal(to_terminal: bool, monkeypatch: pytest.MonkeyPatch):
     stdout = Terminal() if to_terminal else io.StringIO()
-    monkeypatch.setattr("sys.stdout", stdout)
+    monkeypatch.setattr("sys.stdout", stdout)  # a terminal or none; pytest has its own in this place
     prediction = Prediction(Path(EVIL), 10.0, (Segment(1.0, 2.0, "tone"),), "demo-1-2", "")
     with open_output("-", [prediction.path], FORMATS["csv"], WriterOptions()) as write:
         write([prediction])

@@ -47,9 +47,10 @@ def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             connected.append(address[0])
             raise OSError("the test goes no further")
 
+        # A name server of strangers, and the network behind it: nothing else here is replaced.
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         monkeypatch.setattr("urllib3.util.connection.create_connection", create_connection)
-        monkeypatch.setattr("omni_timeline.label_studio.download.RETRY_PAUSE", 0.0)
+        monkeypatch.setattr("omni_timeline.label_studio.download.RETRY_PAUSE", 0.0)  # seconds otherwise
         return connected
 
     real_lookup = socket.getaddrinfo

@@ -118,7 +118,7 @@ def test_an_answer_that_drips_does_not_outlast_its_time(
     method: str, kind: str, make_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch
 ):
     """A list of predictions that came at one byte a second once held a request for 80 s."""
-    monkeypatch.setattr("omni_timeline.label_studio.client.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("omni_timeline.label_studio.client.ANSWER_SECONDS", 0.2)  # a minute otherwise
     site = make_site()
 
     def drips(page: BaseHTTPRequestHandler) -> None:
@@ -139,7 +139,7 @@ def test_an_answer_that_drips_does_not_outlast_its_time(
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     make_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("omni_timeline.label_studio.client.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("omni_timeline.label_studio.client.MAX_ANSWER_BYTES", 1000)  # a bomb of megabytes does
     site = make_site()
     bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
     site.pages["/api/predictions/"] = lambda page: answer(page, bomb, Content_Encoding="gzip")

@@ -115,7 +115,7 @@ def test_a_server_that_drips_does_not_outlast_the_deadline(
     label_studio: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A byte now and then keeps every time-out between two bytes from coming."""
-    monkeypatch.setattr("omni_timeline.label_studio.download.DOWNLOAD_SECONDS", 0.5)
+    monkeypatch.setattr("omni_timeline.label_studio.download.DOWNLOAD_SECONDS", 0.5)  # 15 minutes otherwise
 
     def drips(page: BaseHTTPRequestHandler) -> None:
         answer(page, b"", Content_Length=10_000)

@@ -169,7 +169,7 @@ def test_a_task_without_a_video_is_refused(url: Any, tmp_path: Path):
 
 
 def test_a_server_that_is_down_is_asked_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("omni_timeline.label_studio.download.RETRY_PAUSE", 0.0)
+    monkeypatch.setattr("omni_timeline.label_studio.download.RETRY_PAUSE", 0.0)  # seconds otherwise
     with pytest.raises(RetryableError, match="could not be fetched"):
         Setting(tmp_path, SizeModel()).predict(task("http://127.0.0.1:9/x.mp4"))
 

@@ -232,7 +232,7 @@ class TaskVideo:
             raise RetryableError(f"{self.name} was changed while it was predicted; the task is predicted again.")
 
     def unreadable(self, error: OSError) -> RetryableError:
-        """The error for a file that cannot be read now: a network file system may come back."""
+        """The error for a file that is unreadable now: a network file system may come back."""
         return RetryableError(f"{self.name} cannot be read: {error.strerror}. The task is predicted later.")
 
 

@@ -165,7 +165,7 @@ def _kept(path: Path) -> IO[bytes] | None:
         return None
     except OSError as error:
         raise _unusable(error) from error
-    with suppress(OSError):  # a folder that cannot be written can be read
+    with suppress(OSError):  # a read-only folder can still be read
         os.utime(path, (time.time(), path.stat().st_mtime))  # used now
     return pin
 

@@ -99,7 +99,7 @@ def ask(
     on_progress: OnProgress = lambda progress: None,
     max_seconds: float = 0.0,
 ) -> Answers:
-    """Ask about the videos of tasks in every way. A video that cannot be had or read costs its task only.
+    """Ask about the videos of tasks in every way. A missing or unreadable video costs its task only.
 
     After `max_seconds` no more are asked about; 0 for as long as it takes.
     """

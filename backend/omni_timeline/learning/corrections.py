@@ -209,7 +209,7 @@ def _corrections(
     newest: dict[str, Correction] = {}
     for annotation in annotations:
         if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result"), list):
-            left_out["annotations that cannot be read"] += 1
+            left_out["unreadable annotations"] += 1
             continue
         if annotation.get("was_cancelled") is True:
             left_out["skipped or cancelled annotations"] += 1

@@ -75,7 +75,7 @@ def choose_tracks(file: MediaFile, container: Any, limits: DecodeLimits) -> Trac
     if not container.streams.video:
         raise MediaError(f"{file.name} has no video stream; give a file with pictures, not with sound alone.")
     if not pictures:
-        raise MediaError(f"The video in {file.name} is in a codec that cannot be decoded; convert it to H.264.")
+        raise MediaError(f"The video in {file.name} is in an unsupported codec; convert it to H.264.")
     alone = len(pictures) == 1
     moving = [stream for stream in pictures if alone or _moves(file, stream, limits)]
     stills = sorted(pictures, key=lambda stream: bool(stream.disposition & _STILL))  # a cover last

@@ -55,7 +55,7 @@ class PredictOptions:
             for the one that browsers play.
         remap: the time that the model's positions stand for. "real" is the video's own. "nominal" is what the stock
             processor assumes, frames at 2 fps, and what the model says is left as it is. "rescale" is nominal too,
-            but what it says is stretched to the true duration; that cannot be done to a sound track, so clips with
+            but what it says is stretched to the true duration; a sound track has no such stretch, so clips with
             sound are refused. The last two are there for comparison, see docs/remap.md.
         max_new_tokens: where the answer about one window is cut off.
         stretch: start and end, in seconds, of the only part that is looked at, in one window; None for the whole video.
