@@ -19,7 +19,7 @@ from omni_timeline.segments import Segment, overlap
 SCOUTS = 5  # one window of so many is looked at before the others
 BUSY = 5  # events in a scout's answer, from which on the windows around it are looked at in short ones at once
 CROWDED = 7  # events in an answer, from which on it is in doubt
-UNSURE = 0.7  # a segment with a lower score puts its answer in doubt
+UNSURE = 0.6  # a segment with a lower score puts its answer in doubt
 SEEN = 2.0  # s of an event within what two windows saw, from which on both should report it
 LENGTHS = (30.0, 17.0)  # s of shorter windows: two of the first cover one of 48 s, two of the second one of 30 s
 SHORT = 20.0  # s; a window that is no longer is not looked at again
