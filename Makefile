@@ -24,7 +24,7 @@ demo-down: ## stop the demo
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo down; else echo "No demo is running."; fi
 
 test: .venv/.installed-dev .venv-label-studio/.installed programs lint ## linters, types and the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest  # the small model gains nothing from more, and several processes run side by side
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile  # the small model gains nothing from more
 	@if [ -e .venv-label-studio-ml/.installed ] || $(call reaches,$(LABEL_STUDIO_ML)); then \
 		$(MAKE) --no-print-directory test-label-studio-ml; \
 	else \

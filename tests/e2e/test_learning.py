@@ -170,7 +170,8 @@ def test_corrections_become_better_suggestions_and_back_brings_the_old_ones(
         for prediction in studio.predictions(task.number):
             studio.call("DELETE", f"/api/predictions/{prediction['id']}/")
     again = suggestions(studio, project)
-    assert [answer(each) for each in again] == [answer(each) for each in before]
+    for now, then in zip(again, before, strict=True):
+        assert answer(now) == answer(then)
 
 
 def test_a_project_that_wants_it_is_learned_from_without_being_asked(
