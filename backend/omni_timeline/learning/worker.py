@@ -34,6 +34,7 @@ from omni_timeline.learning.improve import TrainingPlan, improve, why_not
 from omni_timeline.learning.in_use import against
 from omni_timeline.learning.learn import Outcome, learn
 from omni_timeline.learning.report.page import page
+from omni_timeline.learning.room import wait_for_room
 from omni_timeline.learning.sources import Source
 from omni_timeline.learning.version import PARTIAL_PREFIX
 from omni_timeline.learning.versions import LearnedVersions
@@ -56,6 +57,7 @@ from omni_timeline.pipeline.prediction import Prediction, Progress
 
 NICENESS = 10  # people who label, and the model that answers them, go first
 TRAINING_SHARE = 0.9  # of what is left; the rest is for measuring
+WAITING_SHARE = 0.5  # of what is left, for memory on a GPU
 TRAINING = "training"  # the folder where an interrupted training goes on
 ASKING_SHARE = 0.5  # of the time; the rest is for learning
 COLLECTING = "collecting corrections"
@@ -145,8 +147,7 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
     outcome = learn(source, model, options, now, server.step, max_seconds=ASKING_SHARE * assignment.max_seconds)
     training = folder / TRAINING
     if assignment.load is not None:
-        seconds = TRAINING_SHARE * (assignment.max_seconds - (time.monotonic() - began))
-        outcome = _trained(outcome, assignment.load, TrainingPlan(training, max_seconds=max(1.0, seconds)), server)
+        outcome = _trained(outcome, assignment.load, training, began + assignment.max_seconds, server)
     if in_use is not None:
         outcome = against(outcome, in_use, model, server.step)
     server.step(Progress("writing the report"))
@@ -159,17 +160,36 @@ def _learn(assignment: Assignment, server: Server) -> Learned:
     return Learned(version.name, version.is_offered, reason, numbers(outcome))
 
 
-def _trained(outcome: Outcome, load: Load, plan: TrainingPlan, server: Server) -> Outcome:
+def _trained(outcome: Outcome, load: Load, folder: Path, deadline: float, server: Server) -> Outcome:
     """The outcome with an adapter, where one is needed and helps; a training that was interrupted goes on."""
     if sentence := why_not(outcome):
         return replace(outcome, version=replace(outcome.version, training=sentence))
-    server.step(Progress("loading the model to train it"))
     try:
         checkpoint = Checkpoint.find(load.name, load.hub)
+        _wait_for_memory(checkpoint, load, WAITING_SHARE * (deadline - time.monotonic()), server)
+        server.step(Progress("loading the model to train it"))
         model = checkpoint.family.load(checkpoint, device=load.device, dtype=load.dtype, quantization=load.quantization)
-        return improve(outcome, model, plan, server.step)
+        seconds = max(1.0, TRAINING_SHARE * (deadline - time.monotonic()))
+        return improve(outcome, model, TrainingPlan(folder, max_seconds=seconds), server.step)
     except OmniTimelineError as error:  # the calibration is there, and worth having
         return replace(outcome, version=replace(outcome.version, training=f"Training was given up. {error}"))
+
+
+def _wait_for_memory(checkpoint: Checkpoint, load: Load, max_seconds: float, server: Server) -> None:
+    """Returns once a GPU has room for training; at once for a CPU, whose memory LEARNING_MEMORY_BYTES limits.
+
+    Raises:
+        ModelError: there was no room in that time, or there is no such device.
+    """
+    from omni_timeline.model.devices import gpu_memory  # torch takes its time, and calibrating needs none of it
+
+    device = load.device or "cuda"
+    if gpu_memory(device) is None:
+        return
+    needed = checkpoint.family.training_bytes(
+        checkpoint, device=device, dtype=load.dtype, quantization=load.quantization
+    )
+    wait_for_room(device, needed, lambda: gpu_memory(device) or (0, 0), max_seconds, server.step)
 
 
 def numbers(outcome: Outcome) -> str:

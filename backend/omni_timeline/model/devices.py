@@ -107,6 +107,16 @@ def one_memory_error() -> Iterator[None]:
     raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
 
 
+def gpu_memory(name: str) -> tuple[int, int] | None:
+    """How many bytes are free on a GPU, and how many it has; None where a device is no NVIDIA GPU.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
+    device = find_device(name)
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
 def batch_tokens(device: torch.device, dtype: torch.dtype, config: Any) -> int:
     """How many tokens of prompts, padding included, are worth trying at a time on a device.
 

@@ -151,7 +151,7 @@ class ModelFamily:
     Attributes:
         name: as its authors write it.
         loader: "module:class" of its `Model`, which has a `from_checkpoint` and a `saved_pixels`.
-        trainer: "module:class" of its `Training`.
+        trainer: "module:class" of its `Training`, which has a `bytes_needed`.
         model_types: the `model_type`s of its checkpoints' config.json.
         frames_per_grid: how many frames it merges into one step of time.
         nominal_second_per_grid: seconds between two grids of a video, as its stock processor assumes.
@@ -236,6 +236,23 @@ class ModelFamily:
     def saved_pixels(self, checkpoint: Checkpoint) -> tuple[int, int]:
         """The `min_pixels` and `max_pixels` of a checkpoint of this family; imports torch, and reads no weights."""
         return cast("tuple[int, int]", _named(self.loader).saved_pixels(checkpoint))
+
+    def training_bytes(
+        self, checkpoint: Checkpoint, *, device: str, dtype: str | None = None, quantization: str | None = None
+    ) -> int:
+        """What training an adapter takes of a device's memory at its peak, the weights included; reads no weights.
+
+        Args:
+            checkpoint: one of this family.
+            device: where it is to be trained.
+            dtype: as for `load`.
+            quantization: as for `load`.
+
+        Raises:
+            ModelError: there is no such device or precision.
+        """
+        needed = cast("Callable[..., int]", _named(self.trainer).bytes_needed)
+        return needed(checkpoint, device, dtype, quantization)
 
     def train(self, model: Model, labels: Sequence[str], seed: int, *, with_towers: bool = False) -> Training:
         """A fresh adapter of a loaded checkpoint that has none, about to be trained.

@@ -17,6 +17,7 @@ import torch
 from omni_timeline.errors import ModelError
 from omni_timeline.model.wire import QUANTIZATIONS
 
+BITS = {"nf4": 4.5, "int8": 8.0, "fp8": 8.0}  # of a weight; nf4 has a scale of 32 bits for each 64
 LIBRARIES = {"nf4": "bitsandbytes", "int8": "bitsandbytes", "fp8": "torchao"}
 
 

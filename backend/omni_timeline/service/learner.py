@@ -310,10 +310,13 @@ class Learner:
 
 
 def resident_bytes(process: int) -> int:
-    """How much memory a process takes now; 0 for one that has ended."""
+    """How much memory a process takes now; 0 for one that has ended.
+
+    Without pages of files, such as a checkpoint's while it goes to a GPU: the kernel takes these back when it likes.
+    """
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
     except (OSError, ValueError):
         return 0
 

@@ -261,7 +261,8 @@ class Settings:
     learning_device: str | None = setting(
         None, kinds.device,
         "Where an adapter is trained when a calibration does not suffice: `cpu`, `cuda:1`. Training loads the "
-        "checkpoint once more, beside the one that serves, so that there must be room for it.",
+        "checkpoint once more, beside the one that serves. On a GPU it waits until there is room, for half of the time "
+        "that LEARNING_MAX_SECONDS leaves.",
         default_words="nothing is trained",
     )
     learning_max_seconds: float = setting(

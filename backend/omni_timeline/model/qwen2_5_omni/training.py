@@ -25,9 +25,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from omni_timeline.answers.answer import NUMERALS
 from omni_timeline.errors import first_line
-from omni_timeline.model.devices import one_memory_error
+from omni_timeline.model.checkpoint import Checkpoint
+from omni_timeline.model.devices import find_device, find_dtype, one_memory_error
 from omni_timeline.model.family import Exercise, Rates
 from omni_timeline.model.lora import TRAINED, lora_config, save_adapter, trained_parameters
+from omni_timeline.model.qwen2_5_omni.memory import SPARE_BYTES, peak_bytes, shape_of
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 
 # A regular expression over full names: the towers have layers of the same endings.
@@ -74,6 +76,12 @@ class OmniTraining:
         self._kept_bytes = 0
         if self._thinker.device.type != "cpu":
             self._save_memory()
+
+    @classmethod
+    def bytes_needed(cls, checkpoint: Checkpoint, device: str, dtype: str | None, quantization: str | None) -> int:
+        """What training takes of a GPU's memory, the weights included, with windows of the default size; not towers."""
+        precision = find_dtype(dtype, find_device(device))
+        return peak_bytes(shape_of(checkpoint.folder, precision, quantization, LANGUAGE_MODEL, RANK)) + SPARE_BYTES
 
     @property
     def trained(self) -> int:
