@@ -1,129 +1,47 @@
-"""Learning beside the server: the real process that learns, a web site as Label Studio, a script as the model.
-
-The people of the project call "ball" what the model calls "Speech".
-"""
+"""Learning beside the server: the real process that learns, a web site as Label Studio, a script as the model."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from learning_project import (
+    LIMITS,
+    PROJECT,
+    Failures,
+    corrected_projects,
+    ended,
+    learner_of,
+    learning,
+    settings_of,
+    wait_until,
+    workers,
+)
 from omni_timeline.errors import MediaError
-from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.prediction import Priority
-from omni_timeline.segments import Segment
 from omni_timeline.service.learner import Learner, Limits
-from omni_timeline.service.runs import FILE, MAX_ATTEMPTS, Run, Runs
-from omni_timeline.service.server import assignment
+from omni_timeline.service.runs import FILE, MAX_ATTEMPTS, Runs
 from omni_timeline.service.settings import Settings
 from scripted_model import SPEECH, ScriptedModel
-from sites import LEGACY_TOKEN, Site, answer, serving
-
-PROJECT, TASKS = 7, 12
-SECONDS = 60.0  # s; only a test that fails waits so long
-XML = """<View><Video name="video" value="$video" frameRate="25"/><TimelineLabels name="events" toName="video">
-<Label value="crate"/><Label value="ball"/></TimelineLabels></View>"""
-CONFIG = LabelConfig.from_xml(XML)
-LIMITS = Limits(seconds=60.0, memory_bytes=1024**3, after=3, every=3600.0)
-MARKED = replace(SPEECH, label="ball", text="", score=None)
-
-
-def task(number: int, *marked: Segment) -> dict[str, object]:
-    result = CONFIG.to_result(marked, duration=30.0, task_data={})
-    annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": False}
-    data = {"video": f"/data/local-files/?d=videos/{number}.mp4"}
-    return {"id": number, "project": PROJECT, "data": data, "annotations": [annotation], "predictions": []}
+from sites import Site, answer, serving
 
 
 @pytest.fixture
 def studio() -> Iterator[Site]:
-    site = Site()
-    tasks = [task(number, MARKED) for number in range(1, TASKS + 1)]
-    pages = {f"/api/projects/{PROJECT}/": {"label_config": XML}, "/api/tasks": {"tasks": tasks, "total": TASKS}}
-    for path, page in pages.items():
-        site.pages[path] = lambda to, page=page: answer(to, json.dumps(page).encode())  # type: ignore[misc]
+    site = corrected_projects({PROJECT: "ball"})
     with serving(site):
         yield site
 
 
 @pytest.fixture
 def settings(studio: Site, tmp_path: Path) -> Settings:
-    (tmp_path / "videos").mkdir()
-    for number in range(1, TASKS + 1):
-        (tmp_path / "videos" / f"{number}.mp4").write_bytes(f"video {number}".encode())
-    return Settings(
-        label_studio_url=studio.url, label_studio_api_key=LEGACY_TOKEN, local_files_root=tmp_path,
-        cache_dir=tmp_path / "cache",
-    )  # fmt: skip
-
-
-class Failures:
-    """What a learner reports of failures."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def __call__(self, task: str, project: str, sentence: str) -> None:
-        assert (task, project) == ("", str(PROJECT))
-        self.sentences.append(sentence)
-
-
-@contextmanager
-def learning(
-    settings: Settings, model: ScriptedModel, failures: Failures | None = None, limits: Limits = LIMITS
-) -> Iterator[Learner]:
-    """A learner that has been started."""
-    learner = learner_of(settings, model, failures, limits)
-    learner.start()
-    try:
-        yield learner
-    finally:
-        learner.stop()
-        model.gate.set()
-        wait_until(lambda: not workers())
-
-
-def learner_of(
-    settings: Settings, model: ScriptedModel, failures: Failures | None = None, limits: Limits = LIMITS
-) -> Learner:
-    versions = LearnedVersions.in_cache(settings.cache_dir)
-    return Learner(versions, model, partial(assignment, settings), limits, failures or Failures())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def workers(server: int = os.getpid()) -> list[int]:
-    """The processes that learn, of this process or of another."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == server and b"omni_timeline.learning.worker" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
-
-
-def ended(learner: Learner) -> Run:
-    """The run of the project when nothing is to be done any more."""
-    wait_until(lambda: not learner.runs.get(PROJECT).is_pending)
-    return learner.runs.get(PROJECT)
+    return settings_of(studio, tmp_path)
 
 
 def test_what_is_learned_is_in_use_afterwards(settings: Settings):
@@ -169,37 +87,6 @@ def test_a_second_click_is_told_so_and_queues_nothing(settings: Settings):
     assert [(run.state, run.note) for run in learner.runs.all()] == [("queued", again)]
 
 
-def test_a_process_that_is_killed_is_begun_again_and_leaves_no_half_version(settings: Settings):
-    model = ScriptedModel()
-    model.gate.clear()
-    with learning(settings, model) as learner:
-        learner.request(PROJECT)
-        wait_until(lambda: bool(model.asked))
-        [process] = workers()
-        os.kill(process, signal.SIGKILL)
-        wait_until(lambda: learner.runs.get(PROJECT).state == "queued")
-        assert "SIGKILL" in learner.runs.get(PROJECT).words
-        model.gate.set()
-        learner.runs.change(PROJECT, not_before=0.0)
-        run = ended(learner)
-    assert (run.state, run.attempts) == ("in use", 2)
-    versions = LearnedVersions.in_cache(settings.cache_dir)
-    folders = [path.name for path in versions.project(PROJECT).iterdir() if path.is_dir()]
-    assert folders == [run.version]
-
-
-def test_what_a_killed_process_left_is_no_version_and_is_removed(settings: Settings):
-    versions = LearnedVersions.in_cache(settings.cache_dir)
-    half = versions.project(PROJECT) / ".part-half"
-    half.mkdir(parents=True)
-    (half / "version.json").write_text("{")
-    assert versions.names(PROJECT) == []
-    with learning(settings, ScriptedModel()) as learner:
-        learner.request(PROJECT)
-        assert ended(learner).state == "in use"
-    assert not half.exists()
-
-
 @pytest.mark.parametrize("state", ["queued", "running"])
 def test_a_server_that_is_killed_leaves_what_was_to_be_learned_to_the_next(state: str, settings: Settings):
     before = learner_of(settings, ScriptedModel())
@@ -208,33 +95,6 @@ def test_a_server_that_is_killed_leaves_what_was_to_be_learned_to_the_next(state
     before.runs.save()
     with learning(settings, ScriptedModel()) as learner:
         assert ended(learner).state == "in use"
-
-
-def test_kill_9_in_the_middle_loses_nothing_and_leaves_no_process(settings: Settings):
-    environment = os.environ | {
-        "LABEL_STUDIO_URL": str(settings.label_studio_url), "LABEL_STUDIO_API_KEY": LEGACY_TOKEN,
-        "LOCAL_FILES_ROOT": str(settings.local_files_root), "CACHE_DIR": str(settings.cache_dir),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
-    versions = LearnedVersions.in_cache(settings.cache_dir)
-    server = subprocess.Popen([sys.executable, "-m", "silent_learner", str(PROJECT)], env=environment)
-    try:
-        wait_until(lambda: "predicting" in kept_words(versions))
-        [process] = workers(server.pid)
-    finally:
-        server.kill()
-        server.wait()
-    wait_until(lambda: not Path(f"/proc/{process}").exists())
-    assert versions.names(PROJECT) == []
-    with learning(settings, ScriptedModel()) as learner:
-        run = ended(learner)
-    assert (run.state, run.attempts) == ("in use", 2)
-
-
-def kept_words(versions: LearnedVersions) -> str:
-    """How far the learning is that is noted on disk."""
-    file = versions.project(PROJECT) / FILE
-    return str(json.loads(file.read_text())["words"]) if file.exists() else ""
 
 
 def test_a_server_that_is_stopped_leaves_it_to_the_next_and_no_process(settings: Settings):

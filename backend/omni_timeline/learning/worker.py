@@ -117,7 +117,8 @@ def work(assignment: Assignment, server: Server) -> Learned | NotLearned:
     except OmniTimelineError as error:
         return NotLearned(str(error), may_pass=False)
     except OSError as error:  # the disk is full, say
-        return NotLearned(f"The version cannot be written: {error.strerror or error}.", may_pass=False)
+        sentence = f"It cannot be written ({error.strerror or error}). Make room in CACHE_DIR, and start it again."
+        return NotLearned(sentence, may_pass=False)
 
 
 def _learn(assignment: Assignment, server: Server) -> Learned:
