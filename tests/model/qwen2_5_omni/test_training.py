@@ -148,6 +148,24 @@ def test_training_goes_on_from_a_saved_state_as_if_nothing_had_happened(tmp_path
         other.resume(tmp_path / "state.pt")
 
 
+@pytest.mark.parametrize("name", ["nf4", "int8"])
+def test_a_quantised_checkpoint_is_trained_on_and_its_adapter_belongs_to_it(name: str, tmp_path: Path, demo_model):
+    model = OmniModel.load("demo", device="cpu", quantization=name)
+    layers = model.model.model.language_model.layers
+    before = [each.clone() for each in layers.parameters()]
+    training = OmniTraining(model, LABELS, seed=1)
+    losses = [training.step([*SILENT, *SOUNDING], RATES) for _ in range(8)]
+    assert losses[-1] < 0.6 * losses[0]
+    frozen = [each for key, each in layers.named_parameters() if "lora_" not in key]
+    assert all(map(torch.equal, before, frozen))
+    training.save(tmp_path / "adapter")
+    row = replace(SOUNDING[0].row, adapter=Adapter.find(tmp_path / "adapter"))
+    fresh = OmniModel.load("demo", device="cpu", quantization=name)
+    assert fresh.answer([row])[0].text == model.answer([SOUNDING[0].row])[0].text
+    with pytest.raises(RequestError, match=f"{name}.*train"):
+        demo_model.answer([row])
+
+
 def test_an_adapter_of_another_checkpoint_is_refused(trained, demo_model: OmniModel):
     *_, folder = trained
     adapter = replace(Adapter.find(folder), base="demo-00000000")
