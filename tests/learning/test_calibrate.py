@@ -149,7 +149,7 @@ def test_other_edges_are_learned_from_12_corrections(seed: int):
 
 
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("count", [6, 24])
+@pytest.mark.parametrize("count", [6, 12, 24])
 @pytest.mark.parametrize("marks", [as_it_is, early_and_late, rename, only_two])
 def test_nothing_gets_worse_than_without(marks: Marks, count: int, noise: bool):
     """Edges off by up to half a second, one label in ten wrong, one task annotated by two people differently."""
