@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.learning.versions import LearnedVersions
+from omni_timeline.segments import Segment
 from omni_timeline.service.learner import Learner, Limits
 from omni_timeline.service.runs import Run
 from omni_timeline.service.server import assignment
@@ -33,12 +34,15 @@ CONFIG = LabelConfig.from_xml(XML)
 LIMITS = Limits(seconds=60.0, memory_bytes=1024**3, after=3, every=3600.0)
 
 
-def task(project: int, number: int, label: str) -> dict[str, object]:
-    marked = replace(SPEECH, label=label, text="", score=None)
+def task(project: int, number: int, marked: Segment, *, starred: bool = False) -> dict[str, object]:
     result = CONFIG.to_result([marked], duration=30.0, task_data={})
-    annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": False}
+    annotation = {"id": number, "completed_by": 1, "result": result, "was_cancelled": False, "ground_truth": starred}
     data = {"video": f"/data/local-files/?d=videos/{number}.mp4"}
     return {"id": number, "project": project, "data": data, "annotations": [annotation], "predictions": []}
+
+
+def tasks_page(tasks: Sequence[dict[str, object]]) -> bytes:
+    return json.dumps({"tasks": tasks, "total": len(tasks)}).encode()
 
 
 def corrected_projects(words: Mapping[int, str]) -> Site:
@@ -47,8 +51,8 @@ def corrected_projects(words: Mapping[int, str]) -> Site:
 
     def tasks(page: BaseHTTPRequestHandler) -> None:
         project = int(parse_qs(urlsplit(page.path).query)["project"][0])
-        found = [task(project, number, words[project]) for number in range(1, TASKS + 1)]
-        answer(page, json.dumps({"tasks": found, "total": TASKS}).encode())
+        marked = replace(SPEECH, label=words[project], text="", score=None)
+        answer(page, tasks_page([task(project, number, marked) for number in range(1, TASKS + 1)]))
 
     site.pages["/api/tasks"] = tasks
     for project in words:

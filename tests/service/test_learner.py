@@ -19,12 +19,15 @@ from learning_project import (
     learner_of,
     learning,
     settings_of,
+    task,
+    tasks_page,
     wait_until,
     workers,
 )
 from omni_timeline.errors import MediaError
 from omni_timeline.learning.versions import LearnedVersions
 from omni_timeline.pipeline.prediction import Priority
+from omni_timeline.segments import Segment
 from omni_timeline.service.learner import Learner, Limits
 from omni_timeline.service.runs import FILE, MAX_ATTEMPTS, Runs
 from omni_timeline.service.settings import Settings
@@ -77,6 +80,18 @@ def test_why_no_adapter_is_trained_is_said(settings: Settings):
         run = ended(learner)
     assert run.state == "in use"
     assert "Nothing was trained: without held-out tasks there is no way to tell whether it helps." in run.words
+
+
+def test_training_where_it_cannot_be_is_given_up_before_anything_is_loaded(settings: Settings, studio: Site):
+    """People mark what the model never says, so that an adapter is wanted; there are not that many GPUs."""
+    marked = Segment(20.0, 25.0, "ball")
+    tasks = [task(PROJECT, number, marked, starred=number % 2 == 0) for number in range(1, 13)]
+    studio.pages["/api/tasks"] = lambda page: answer(page, tasks_page(tasks))
+    with learning(replace(settings, learning_device="cuda:99"), ScriptedModel()) as learner:
+        learner.request(PROJECT)
+        run = ended(learner)
+    assert run.state == "not used"
+    assert "Training was given up. There is no device cuda:99" in run.words
 
 
 def test_a_second_click_is_told_so_and_queues_nothing(settings: Settings):
