@@ -5,9 +5,9 @@
     python benchmarks/training_memory.py --device cpu --sizes tiny     whether it runs at all
 
 Needs torch, transformers and peft; no checkpoint is downloaded. The weights say nothing, so neither do the losses: what
-is measured is the arithmetic of `OmniTraining.step`, one clip at a time, with gradient checkpointing. Each row is a clip
-of 48 s at 50 frames with sound; "towers" is the first step on it, in which the pictures are looked at, "step" the mean of
-those that find them remembered.
+is measured is the arithmetic of `OmniTraining.step`, one clip at a time, with gradient checkpointing. Each row is a
+clip of 48 s at 50 frames with sound; "towers" is the first step on it, in which the pictures are looked at, "step" the
+mean of those that find them remembered.
 """
 
 from __future__ import annotations
