@@ -16,7 +16,7 @@ import pytest
 
 from omni_timeline.errors import FetchError, UnreachableError
 from omni_timeline.label_studio.files import VideoFiles
-from omni_timeline.label_studio.video_cache import VideoCache, _PartialFile
+from omni_timeline.label_studio.video_cache import VideoCache, _PartialFile, disk_bytes
 from sites import KIB, UPLOAD, VIDEO, Site, answer, cached, fetch, video
 
 Download = Callable[[IO[bytes]], None]
@@ -104,6 +104,23 @@ def test_the_files_used_longest_ago_make_room(tmp_path: Path):
     use(cache, "a", refused)  # used again
     use(cache, "c", writes(b"0123456789"))
     assert [path.name for path in cached(tmp_path)] == ["a", "c"]
+
+
+def test_without_a_limit_a_fifth_of_the_disk_is_for_videos(tmp_path: Path):
+    sizes = {tmp_path / "videos": 100}
+    cache = VideoCache(tmp_path / "videos", None, sizes.__getitem__)
+    for number, key in enumerate("abc"):
+        use(cache, key, writes(b"0123456789"))
+        age(tmp_path / "videos" / key, 100 - number)
+    assert [path.name for path in cached(tmp_path / "videos")] == ["b", "c"]
+    sizes[tmp_path / "videos"] = 200  # the volume has grown
+    use(cache, "d", writes(b"0123456789" * 2))
+    assert [path.name for path in cached(tmp_path / "videos")] == ["b", "c", "d"]
+
+
+def test_the_size_of_a_disk_is_that_of_its_file_system(tmp_path: Path):
+    status = os.statvfs(tmp_path)
+    assert disk_bytes(tmp_path) == status.f_blocks * status.f_frsize
 
 
 def test_files_in_use_never_make_room(tmp_path: Path):

@@ -31,7 +31,7 @@ class VideoFiles:
         public_host: the address under which tasks know Label Studio, where that is another than `host`.
         hosts: the other hosts that videos may be downloaded from; none when None.
         max_bytes: a larger video is refused.
-        cache_bytes: how many bytes of videos are kept in the folder.
+        cache_bytes: how many bytes of videos are kept in the folder; None: a fifth of the disk that it is on.
 
     Attributes:
         slots: how many videos are fetched from one host at a time.
@@ -47,7 +47,7 @@ class VideoFiles:
         public_host: str | None = None,
         hosts: AllowedHosts | None = None,
         max_bytes: int = 4 * 1024**3,
-        cache_bytes: int = 20 * 1024**3,
+        cache_bytes: int | None = None,
     ) -> None:
         auth = LabelStudioAuth(host, api_key) if host else None
         self._addresses = Addresses(auth, local_files_root, public_host)

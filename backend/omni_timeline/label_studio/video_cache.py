@@ -11,6 +11,7 @@ import errno
 import fcntl
 import io
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -25,9 +26,15 @@ from omni_timeline.errors import UnreachableError
 CACHE_SECONDS = 24 * 3600.0  # s: after this a video is downloaded again, since it may have been replaced
 PARTIAL_PREFIX = "part-"  # of a file that is still being downloaded; keys are hexadecimal
 PARTIAL_SECONDS = 900.0  # s without a new byte: a killed process left it
+DISK_PARTS = 5  # one of them is for videos where no limit is set
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Download = Callable[[IO[bytes]], None]
+
+
+def disk_bytes(folder: Path) -> int:
+    """The size of the disk that a folder is on."""
+    return shutil.disk_usage(folder).total
 
 
 class VideoCache:
@@ -35,12 +42,15 @@ class VideoCache:
 
     Args:
         folder: made when needed.
-        max_bytes: how many bytes are kept; the files used longest ago are removed first, those in use never.
+        max_bytes: how many bytes are kept; the files used longest ago are removed first, those in use never. None: a
+            fifth of the disk that the folder is on.
+        disk_bytes: the size of the disk that a folder is on.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int | None, disk_bytes: Callable[[Path], int] = disk_bytes) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._disk_bytes = disk_bytes
         self._lock = threading.Lock()
         self._running: dict[str, Future[None]] = {}  # downloads, by key
 
@@ -114,7 +124,8 @@ class VideoCache:
         for path, status in self._files(partial=True):
             if time.time() - status.st_mtime > PARTIAL_SECONDS:
                 path.unlink(missing_ok=True)
-        self._free(sum(status.st_size for _, status in self._files()) - self._max_bytes)
+        limit = self._disk_bytes(self._folder) // DISK_PARTS if self._max_bytes is None else self._max_bytes
+        self._free(sum(status.st_size for _, status in self._files()) - limit)
 
     def _free(self, wanted: int) -> int:
         """Remove unused files, those used longest ago first, until `wanted` bytes are free; returns how many are."""

@@ -42,7 +42,7 @@ class Assignment:
         allowed_hosts: where else videos may be.
         allow_public_hosts: whether they may be at any public address.
         max_video_bytes: a larger video is refused.
-        video_bytes: how much of the videos is kept.
+        video_bytes: how many bytes of videos are kept; None: a fifth of the disk.
         prediction_bytes: how much of the predictions is kept.
         max_seconds: how long it may take.
         log_level: from which level on it logs.
@@ -62,7 +62,7 @@ class Assignment:
     allowed_hosts: tuple[str, ...]
     allow_public_hosts: bool
     max_video_bytes: int
-    video_bytes: int
+    video_bytes: int | None
     prediction_bytes: int
     max_seconds: float
     log_level: int

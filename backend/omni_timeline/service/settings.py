@@ -319,8 +319,10 @@ class Settings:
         "get, and for what was learned. Put it on a disk that outlives the process.",
         section="What is kept on disk",
     )
-    cache_bytes: int = setting(
-        20 * GIB, kinds.byte_count(0, PIB), "How much of the videos is kept; those used longest ago are removed first."
+    cache_bytes: int | None = setting(
+        None, kinds.byte_count(0, PIB),
+        "How much of the fetched videos is kept; those used longest ago are removed first.",
+        default_words="a fifth of the disk that `CACHE_DIR` is on",
     )
     prediction_cache_bytes: int = setting(
         GIB, kinds.byte_count(0, PIB), "How much of the predictions is kept; `0` for none."
