@@ -39,6 +39,7 @@ class ScriptedModel:
     loads: int = 1
     doing: str = ""
     silent: dict[str, float] = field(default_factory=dict)
+    without: dict[str, OmniTimelineError] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     options_seen: list[PredictOptions] = field(default_factory=list)
     priorities: list[Priority] = field(default_factory=list)
@@ -70,6 +71,9 @@ class ScriptedModel:
 
     def silent_seconds(self) -> dict[str, float]:
         return self.silent
+
+    def lost(self) -> dict[str, OmniTimelineError]:
+        return self.without
 
     def predict(
         self,

@@ -219,7 +219,7 @@ def test_the_disk_is_full(
         studio.retrieve_predictions(project)
         assert all_there_once(studio, server, tasks)
         COUNTS["full disk"] += 1
-        assert any("make room" in note for note in server.get("/status.json")["notes"])
+        assert any("make room" in trouble["sentence"] for trouble in server.get("/status.json")["troubles"])
 
 
 def test_nothing_was_lost_and_nothing_is_there_twice():

@@ -27,6 +27,7 @@ def test_health_says_who_it_is(client: FlaskClient):
         "state": "ready",
         "silent_seconds": 0.0,
         "version": "",
+        "troubles": [],
     }
 
 
@@ -121,7 +122,7 @@ def test_the_metrics_tell_what_happened(client: FlaskClient, model: ScriptedMode
         'omni_timeline_lines_total{reason="mended"} 1.0',
         'omni_timeline_model_state{state="ready"} 1.0',
         'omni_timeline_queue_tasks{place="waiting"} 0.0',
-        "omni_timeline_model_loads 1.0",
+        "omni_timeline_model_loads_total 1.0",
         'omni_timeline_requests_total{method="POST",path="/predict",status="200"} 2.0',
         'omni_timeline_stage_seconds_count{stage="fetch"} 2.0',
     ):

@@ -189,7 +189,7 @@ def test_it_is_left_alone_longer_and_longer(parts: Parts):
     assert FIRST_PAUSE < 3.0
     assert pauses == sorted(pauses)
     assert pauses[-1] == pytest.approx(MAX_PAUSE, abs=0.5)
-    assert parts.delivery.trouble == "fault: token"
+    assert (parts.delivery.trouble.kind, str(parts.delivery.trouble)) == ("token", "fault: token")
     assert [failure.sentence for failure in parts.history.failures()] == ["Not stored: fault: token"]
 
 

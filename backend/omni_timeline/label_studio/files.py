@@ -55,6 +55,11 @@ class VideoFiles:
         self._cache = VideoCache(cache_dir, cache_bytes)
         self.slots = HostSlots()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why videos could not be kept when that was last tried; None if they could."""
+        return self._cache.trouble
+
     @contextmanager
     def local(self, url: str, *, task_id: int | None = None) -> Iterator[Path]:
         """A local file with the video that `url` in a task's data stands for; for reading only.
@@ -79,7 +84,7 @@ class VideoFiles:
         source = self._addresses.source(url, task_id)
 
         def download(file: IO[bytes]) -> None:
-            with self.slots.slot(source.host):
+            with self.slots.slot(source.host, source.key):
                 self._download(source.address, file)
 
         with self._cache.file(source.key, download) as path:

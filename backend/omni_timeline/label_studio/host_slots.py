@@ -12,21 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omni_timeline.errors import BusyHostError, UnreachableError
 
 SLOTS = 4  # fetches from one host at a time
 REST_SECONDS = 30.0  # s for which a host that could not be reached is not asked again
 FORGET_SECONDS = 900.0  # s after which a host that could not be reached is forgotten
+MAX_WANTED = 50_000  # videos of a host that are counted
 
 
 @dataclass
 class _Host:
     in_use: int = 0
     failed_at: float | None = None  # when it could not be reached last
-    failing_since: float | None = None
-    sentence: str = ""
+    error: UnreachableError | None = None
+    wanted: set[str] = field(default_factory=set)  # what could not be fetched since
+
+    def want(self, video: str) -> None:
+        if len(self.wanted) < MAX_WANTED:
+            self.wanted.add(video)
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,13 @@ class SilentHost:
 
     Attributes:
         name: the host.
-        seconds: for how long it has not answered.
-        sentence: what went wrong last.
+        error: what went wrong last.
+        videos: how many of its videos were wanted since.
     """
 
     name: str
-    seconds: float
-    sentence: str
+    error: UnreachableError
+    videos: int
 
 
 class HostSlots:
@@ -59,8 +64,8 @@ class HostSlots:
         self._hosts: dict[str, _Host] = {}
 
     @contextmanager
-    def slot(self, name: str) -> Iterator[None]:
-        """Holds one of this host's fetches.
+    def slot(self, name: str, video: str) -> Iterator[None]:
+        """Holds one of this host's fetches, for a video that is known by this name.
 
         Raises:
             BusyHostError: all its slots are in use.
@@ -69,7 +74,8 @@ class HostSlots:
         with self._lock:
             host = self._hosts.setdefault(name, _Host())
             if host.failed_at is not None and self._now() < host.failed_at + REST_SECONDS:
-                raise UnreachableError(f"{host.sentence} Other videos at {name} wait as well.")
+                host.want(video)
+                raise UnreachableError(f"{host.error} Other videos at {name} wait as well.")
             if host.in_use >= self._slots:
                 raise BusyHostError(name)
             host.in_use += 1
@@ -78,12 +84,13 @@ class HostSlots:
         except UnreachableError as error:
             with self._lock:
                 host.failed_at = self._now()
-                host.failing_since = host.failing_since if host.failing_since is not None else host.failed_at
-                host.sentence = str(error)
+                host.error = error
+                host.want(video)
             raise
         else:
             with self._lock:
-                host.failed_at = host.failing_since = None
+                host.failed_at = host.error = None
+                host.wanted.clear()
         finally:
             with self._lock:
                 host.in_use -= 1
@@ -103,7 +110,7 @@ class HostSlots:
                 if host.failed_at is not None and not host.in_use and now > host.failed_at + FORGET_SECONDS:
                     del self._hosts[name]
             return [
-                SilentHost(name, now - host.failing_since, host.sentence)
+                SilentHost(name, host.error, len(host.wanted))
                 for name, host in self._hosts.items()
-                if host.failing_since is not None
+                if host.error is not None
             ]

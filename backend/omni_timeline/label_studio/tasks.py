@@ -76,6 +76,9 @@ class Model(Protocol):
     def silent_seconds(self) -> Mapping[str, float]:
         """How long each device has given no sign of life while it works, in seconds."""
 
+    def lost(self) -> Mapping[str, OmniTimelineError]:
+        """Why there is no model on a device and none will be loaded, for each such device."""
+
     @property
     def state(self) -> Literal["loading", "ready", "failed"]:
         """Whether the model is loaded."""

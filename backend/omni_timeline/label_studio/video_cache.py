@@ -45,12 +45,16 @@ class VideoCache:
         max_bytes: how many bytes are kept; the files used longest ago are removed first, those in use never. None: a
             fifth of the disk that the folder is on.
         disk_bytes: the size of the disk that a folder is on.
+
+    Attributes:
+        trouble: why the folder could not be used when it was last tried; None if it could.
     """
 
     def __init__(self, folder: Path, max_bytes: int | None, disk_bytes: Callable[[Path], int] = disk_bytes) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._disk_bytes = disk_bytes
+        self.trouble: str | None = None
         self._lock = threading.Lock()
         self._running: dict[str, Future[None]] = {}  # downloads, by key
 
@@ -80,7 +84,7 @@ class VideoCache:
         while True:
             with self._lock:
                 if (running := self._running.get(path.name)) is None:
-                    if (pin := _kept(path)) is not None:
+                    if (pin := self._kept(path)) is not None:
                         return pin
                     mine = self._running[path.name] = Future()
                     break
@@ -105,8 +109,23 @@ class VideoCache:
                 pin = _published(partial, path)
             self._trim()
         except OSError as error:
-            raise _unusable(error) from error
+            raise self._unusable(error) from error
+        self.trouble = None
         return pin
+
+    def _kept(self, path: Path) -> IO[bytes] | None:
+        """The pin of a file that is there and young enough, or in use; None where it has to be downloaded."""
+        try:
+            return _young(path)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> UnreachableError:
+        if error.errno in DISK_FULL:
+            self.trouble = "CACHE_DIR is full, and all files in it are in use: make room there."
+        else:
+            self.trouble = f"CACHE_DIR cannot be used: {error.strerror}."
+        return UnreachableError(self.trouble)
 
     @contextmanager
     def _partial_file(self) -> Iterator[tuple[IO[bytes], Path]]:
@@ -165,8 +184,8 @@ class _PartialFile(io.FileIO):
         return len(data)
 
 
-def _kept(path: Path) -> IO[bytes] | None:
-    """The pin of a file that is there and young enough, or in use; None where it has to be downloaded."""
+def _young(path: Path) -> IO[bytes] | None:
+    """The pin of a file that is there and young enough, or in use; else None."""
     try:
         if time.time() - path.stat().st_mtime > CACHE_SECONDS:
             with suppress(BlockingIOError), _lock_file(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -174,8 +193,6 @@ def _kept(path: Path) -> IO[bytes] | None:
         pin = _lock_file(path, fcntl.LOCK_SH)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise _unusable(error) from error
     with suppress(OSError):  # a read-only folder can still be read
         os.utime(path, (time.time(), path.stat().st_mtime))  # used now
     return pin
@@ -215,9 +232,3 @@ def _lock_file(path: Path, operation: int) -> IO[bytes]:
             file.close()
             raise
         file.close()  # it was removed or replaced before it was locked
-
-
-def _unusable(error: OSError) -> UnreachableError:
-    if error.errno in DISK_FULL:
-        return UnreachableError("CACHE_DIR is full, and all files in it are in use: make room there.")
-    return UnreachableError(f"CACHE_DIR cannot be used: {error.strerror}.")

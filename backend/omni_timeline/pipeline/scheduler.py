@@ -129,6 +129,10 @@ class Scheduler:
         """How long each device's process has given no sign of life while it works, in seconds."""
         return {model.load.device or "the device": model.silent_seconds for model in self.models}
 
+    def lost(self) -> dict[str, OmniTimelineError]:
+        """Why there is no model on a device and none is coming, for each such device."""
+        return {model.load.device or "the device": model.error for model in self.models if model.error is not None}
+
     def wait(self) -> None:
         """Return when a model is there.
 

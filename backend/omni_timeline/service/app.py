@@ -116,6 +116,7 @@ def _route_protocol(app: Flask, server: Server) -> None:
             "state": server.model.state,
             "silent_seconds": round(max(server.model.silent_seconds().values(), default=0.0), 1),
             "version": __version__,
+            "troubles": [vars(trouble) for trouble in server.troubles.now()],
         }
         if error:
             answer["error"] = str(error)

@@ -65,7 +65,7 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outbox = outbox
-        self.trouble: str | None = None
+        self.trouble: DeliveryError | None = None
         self._api = api
         self._history = history
         self._metrics = metrics
@@ -170,13 +170,13 @@ class Delivery:
         item, now = pending.item, self._clock()
         is_final = error.kind in ("gone", "refused")
         self._metrics.push_trouble.labels(error.kind).inc()
-        if is_final or self.trouble != str(error):
+        if is_final or str(self.trouble) != str(error):
             self._history.fail(str(item.task), pending.project, f"Not stored: {error}")
             log.warning("The prediction of task %s was not stored: %s", item.task, error)
         if is_final:
             self._settle(Event.DROPPED, item, "dropped" if error.kind == "gone" else "failed")
             return
-        self.trouble = str(error)
+        self.trouble = error
         self._paused_until = now + max(self._pause, error.retry_after)
         self._pause = min(2 * self._pause, MAX_PAUSE)
         event = Event.UNCHECKED if not sent else Event.LOST if error.kind == "unclear" else Event.REFUSED

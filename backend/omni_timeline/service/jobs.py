@@ -193,6 +193,7 @@ class Jobs:
         if refused:
             sentence = REFUSAL.format(len(refused), self._max_jobs)
             log.warning("%s", sentence)
+            self._metrics.tasks.labels("refused").inc(len(refused))
             self._history.fail("", refused[0].project, sentence)
         return fitting
 

@@ -96,12 +96,19 @@ def _choice() -> Schema:
 
 def _protocol() -> dict[str, Schema]:
     """What Label Studio asks."""
+    trouble = _object(
+        ["kind", "sentence", "since"],
+        kind=TEXT,
+        sentence={**TEXT, "description": "What is wrong, and what to do."},
+        since={"type": "number", "description": "Seconds since 1970."},
+    )
     health = _object(
         ["status", "state"],
         status={"enum": ["UP", "DOWN"]},
         state={"enum": ["loading", "ready", "failed"]},
         model_version={"type": ["string", "null"]},
         silent_seconds={"type": "number", "description": "Since the last sign of life of a model that works."},
+        troubles={"type": "array", "items": trouble},
         error=TEXT,
     )
     setup = _object(["schema"], schema={**TEXT, "description": "The labeling config."})

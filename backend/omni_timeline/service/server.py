@@ -50,6 +50,7 @@ from omni_timeline.service.projects import Projects
 from omni_timeline.service.prometheus import Metrics
 from omni_timeline.service.questions import Questions
 from omni_timeline.service.settings import Settings
+from omni_timeline.service.troubles import Troubles
 from omni_timeline.service.webhooks import Webhooks
 
 PREDICTING_THREADS = 24  # at most so many requests wait in /predict, so that /health and /setup find a thread
@@ -215,7 +216,16 @@ class Server:
             self.metrics,
             version_seconds=settings.predict_deadline_seconds,
         )
-        self.metrics.watch(model, self.jobs.counts)
+        self.troubles = Troubles(
+            model,
+            settings.model_silence_seconds,
+            self.delivery,
+            self.journal,
+            self.cache,
+            self.files,
+            self.learner.runs,
+        )
+        self.metrics.watch(model, self.jobs.counts, self.troubles.seconds)
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -309,6 +319,7 @@ class Server:
         while True:
             self.journal.recover()
             self.history.save()
+            self.troubles.now()
             # Without the checkpoint's version, what was pending before cannot be predicted.
             is_known = self.model.checkpoint_version is not None and self.model.error is None
             if self.delivery is not None and is_known and (taken := self.outbox.tend(time.monotonic())):

@@ -22,15 +22,11 @@ MAX_PROMPT = 2000  # characters; a config may have as many labels and words as i
 MAX_LABELS = 100
 MAX_PROJECTS = 50  # in the tables of the queue and of learning
 MAX_VERSIONS = 5  # of a project
-SILENCE_SHOWN = 60.0  # s without a sign of life that are worth a word
 
 
 def status(server: Server) -> dict[str, Any]:
     """All that the page shows, as plain values for JSON."""
     model, settings, jobs, history = server.model, server.settings, server.jobs, server.history
-    troubles = [server.delivery and server.delivery.trouble, server.journal.trouble, server.cache.trouble]
-    troubles.append(server.learner.runs.trouble)
-    troubles += [*silences(server), *(host.sentence for host in server.files.slots.silent())]
     return {
         "version": __version__,
         "state": model.state,
@@ -41,7 +37,8 @@ def status(server: Server) -> dict[str, Any]:
         "doing": model.doing,
         "label_studio_url": settings.label_studio_url,
         "up_seconds": round(time.time() - server.started),
-        "notes": [trouble for trouble in troubles if trouble] + advice(settings),
+        "troubles": [vars(each) for each in server.troubles.now()],
+        "advice": advice(settings),
         "counts": jobs.counts(),
         "lately": {name: round(value, 2) for name, value in model.lately().items()},
         "queue": queue(jobs.waiting_by_project(), model.lately()["videos_a_minute"]),
@@ -52,17 +49,6 @@ def status(server: Server) -> dict[str, Any]:
         "learning": learning(server),
         "may_choose": settings.basic_auth_user is not None,
     }
-
-
-def silences(server: Server) -> list[str]:
-    """A sentence for each device whose process seems to hang."""
-    limit = server.settings.model_silence_seconds
-    return [
-        f"The model on {device} has given no sign of life for {seconds:.0f} s. After {limit:.0f} s "
-        "(MODEL_SILENCE_SECONDS) its process is replaced, and what it worked on is tried again."
-        for device, seconds in server.model.silent_seconds().items()
-        if seconds > min(SILENCE_SHOWN, limit / 2)
-    ]
 
 
 def queue(waiting: Mapping[str, int], videos_a_minute: float) -> list[dict[str, Any]]:
