@@ -24,6 +24,10 @@ class MediaError(OmniTimelineError):
     status = 422
 
 
+class DecoderLostError(MediaError):
+    """The process that decodes a video was killed, perhaps for no fault of the video; another one may succeed."""
+
+
 class FetchError(OmniTimelineError):
     """A task's video cannot be fetched."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from media_files import Ruler, every
 from omni_timeline import processes
-from omni_timeline.errors import MediaError
+from omni_timeline.errors import DecoderLostError, MediaError
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip, probe
@@ -113,8 +113,9 @@ def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder:
     with decoder.open(film) as video:
         os.kill(processes_of(decoder)[1][-1], number)
         words = "out of memory" if number == signal.SIGKILL else number.name
-        with pytest.raises(MediaError, match=f"film.mp4 cannot be decoded.*{words}"):
+        with pytest.raises(MediaError, match=f"film.mp4 cannot be decoded.*{words}") as refused:
             video.clip()
+        assert isinstance(refused.value, DecoderLostError) == (number == signal.SIGKILL)
         with pytest.raises(MediaError, match="cannot be decoded"):  # and stays so
             video.clip()
     assert_it_goes_on(decoder, film)
@@ -124,7 +125,7 @@ def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder:
 def test_a_decoder_process_that_was_killed_is_started_again(decoder: Decoder, film: Path):
     with decoder.open(film) as video:
         os.kill(processes_of(decoder)[0], signal.SIGKILL)
-        with pytest.raises(MediaError, match="cannot be decoded"):
+        with pytest.raises(DecoderLostError, match="cannot be decoded"):
             video.clip()
     assert_it_goes_on(decoder, film)
 

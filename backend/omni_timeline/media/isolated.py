@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from omni_timeline import processes
-from omni_timeline.errors import MediaError, OmniTimelineError
+from omni_timeline.errors import DecoderLostError, MediaError, OmniTimelineError
 from omni_timeline.media import sandbox
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip
@@ -249,12 +249,14 @@ class Video:
         """The error of a video whose worker ended."""
         status = self._end()
         name, limits = self.path.name, self._limits
+        kind = MediaError
         if isinstance(error, TimeoutError) or status == -signal.SIGALRM:
             why = f"it takes longer than DECODE_SECONDS ({limits.seconds:g}) allows"
-        elif status == -signal.SIGKILL:
+        elif status is None or status == -signal.SIGKILL:
+            kind = DecoderLostError
             why = "the machine was out of memory, or the decoder was killed"
-        elif status is not None and status < 0:
+        elif status < 0:
             why = f"the decoder crashed on it ({signal.Signals(-status).name}); the file is probably damaged"
         else:
             why = "the decoder stopped on it; the file is probably damaged"
-        return MediaError(f"{name} cannot be decoded: {why}. Convert it to MP4 (H.264) or copy it again.")
+        return kind(f"{name} cannot be decoded: {why}. Convert it to MP4 (H.264) or copy it again.")
