@@ -54,6 +54,10 @@ class Server:
         [found] = [pid for pid in self.processes() if b"omni_timeline.model.worker" in command_of(pid)]
         return found
 
+    def decoders(self) -> list[int]:
+        """The numbers of the processes that decode; the first one has started the others."""
+        return [pid for pid in self.processes() if b"omni_timeline.media.worker" in command_of(pid)]
+
     def kill(self) -> None:
         """What a machine without power does: everything at once, nothing is told."""
         for pid in self.processes():

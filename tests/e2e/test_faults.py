@@ -10,14 +10,10 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -25,89 +21,21 @@ import requests
 from omni_timeline.pipeline.prediction import ANSWERING
 
 from .backends import Server, different, serving, stored, until
+from .health import Health
 from .label_studio import LabelStudio
+from .proxy import Proxy, proxied
 
 pytestmark = pytest.mark.e2e
 
 TASKS = 6  # of each project
 COUNTS: Counter[str] = Counter()  # shown at the end
-
-
-@dataclass
-class Proxy:
-    """Passes on what it gets. What concerns predictions and tokens goes wrong, one call after the other.
-
-    Attributes:
-        faults: "500", "429", "401", "html", "late 500" (after it has passed the request on) and "late end" (and then
-            hangs up); "" goes well, and so does what comes when there are none left.
-        hold_after: so many pushes pass; those after them wait for `gate`.
-    """
-
-    url: str = ""
-    faults: list[str] = field(default_factory=list)
-    injected: Counter[str] = field(default_factory=Counter)
-    pushes: int = 0
-    hold_after: float = math.inf
-    gate: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def fault(self, method: str, path: str) -> str:
-        with self.lock:
-            meant = path.startswith(("/api/predictions", "/api/token")) and bool(self.faults)
-            if meant and self.faults[0].startswith("late"):
-                meant = method == "POST" and path.startswith("/api/predictions")  # where it could make a second copy
-            wrong = self.faults.pop(0) if meant else ""
-            if wrong:
-                self.injected[wrong] += 1
-            return wrong
-
-
-WRONG: dict[str, tuple[int, bytes]] = {
-    "500": (500, b"<h1>Server Error (500)</h1>"),
-    "429": (429, b'{"detail": "Request was throttled."}'),
-    "401": (401, b'{"detail": "Invalid token."}'),
-    "html": (200, b"<!doctype html><title>Down for maintenance</title>"),
-    "late 500": (500, b"<h1>Server Error (500)</h1>"),
-}
+HEALTH = Health()
 
 
 @pytest.fixture(scope="module")
 def proxy(studio: LabelStudio) -> Iterator[Proxy]:
-    proxy = Proxy()
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            if self.command == "POST" and self.path.startswith("/api/predictions"):
-                proxy.pushes += 1
-                if proxy.pushes > proxy.hold_after:
-                    proxy.gate.wait(60)
-            wrong = proxy.fault(self.command, self.path)
-            if not wrong or wrong.startswith("late"):
-                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                answer = requests.request(
-                    self.command, studio.url + self.path, data=body, headers=headers, timeout=60, allow_redirects=False
-                )
-                status, content = answer.status_code, answer.content
-            if wrong == "late end":
-                return
-            if wrong:
-                status, content = WRONG[wrong]
-            with suppress(BrokenPipeError):  # who asked was killed meanwhile
-                self.send_response(status)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        do_GET = do_POST = answer  # noqa: N815
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    proxy.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield proxy
-    server.shutdown()
+    with proxied(studio.url) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
@@ -153,27 +81,69 @@ def all_there_once(studio: LabelStudio, server: Server, tasks: list[int]) -> boo
     return counts == [1] * len(tasks)
 
 
+def asked_while(server: Server, what: str) -> AbstractContextManager[None]:
+    """/health is asked all the time."""
+    return HEALTH.asked(lambda: server.url, lambda: what)
+
+
 def test_the_model_is_killed_in_the_middle_of_a_prediction(
     studio: LabelStudio, server: Server, folder: Path, samples: list[Path], request: pytest.FixtureRequest
 ):
     project, tasks = make_project(studio, server, folder, samples, request)
     studio.retrieve_predictions(project)
     assert until(lambda: any(ANSWERING in row["words"] for row in server.get("/status.json")["running"]))
-    os.kill(server.model(), signal.SIGKILL)
-    COUNTS["kill -9"] += 1
-    health = requests.get(f"{server.url}/health", timeout=1)  # Label Studio waits so long
-    assert health.status_code == 200
-    assert all_there_once(studio, server, tasks)
+    with asked_while(server, "kill -9 of the model"):
+        os.kill(server.model(), signal.SIGKILL)
+        COUNTS["kill -9 of the model"] += 1
+        health = requests.get(f"{server.url}/health", timeout=1)  # Label Studio waits so long
+        assert health.status_code == 200
+        assert all_there_once(studio, server, tasks)
+
+
+@pytest.mark.parametrize(("which", "place"), [("a decoder", -1), ("the process that starts decoders", 0)])
+def test_a_decoder_is_killed_in_the_middle_of_a_video(
+    which: str,
+    place: int,
+    studio: LabelStudio,
+    server: Server,
+    folder: Path,
+    samples: list[Path],
+    request: pytest.FixtureRequest,
+):
+    project, tasks = make_project(studio, server, folder, samples, request)
+    with asked_while(server, f"kill -9 of {which}"):
+        studio.retrieve_predictions(project)
+        assert until(lambda: len(server.decoders()) > 1)
+        with suppress(ProcessLookupError):  # its video is done
+            os.kill(server.decoders()[place], signal.SIGKILL)
+        COUNTS[f"kill -9 of {which}"] += 1
+        assert all_there_once(studio, server, tasks)
+
+
+def test_the_model_hangs(
+    studio: LabelStudio, proxy: Proxy, folder: Path, samples: list[Path], request: pytest.FixtureRequest, tmp_path: Path
+):
+    with serving(studio, tmp_path, MODEL_SILENCE_SECONDS="15", **settings(proxy, folder)) as server:
+        project, tasks = make_project(studio, server, folder, samples, request)
+        studio.retrieve_predictions(project)
+        assert until(lambda: any(ANSWERING in row["words"] for row in server.get("/status.json")["running"]))
+        with asked_while(server, "SIGSTOP of the model"):
+            os.kill(server.model(), signal.SIGSTOP)
+            COUNTS["SIGSTOP of the model"] += 1
+            assert until(lambda: any(each["kind"] == "silent" for each in server.get("/health")["troubles"]))
+            assert all_there_once(studio, server, tasks)
 
 
 def test_label_studio_answers_wrongly_in_every_way(
     studio: LabelStudio, server: Server, proxy: Proxy, folder: Path, samples: list[Path], request: pytest.FixtureRequest
 ):
     project, tasks = make_project(studio, server, folder, samples, request)
+    proxy.last = ""
     proxy.faults = ["500", "", "late 500", "", "", "429", "401", "401", "", "html", "", "", "late end"]
-    studio.retrieve_predictions(project)
-    assert until(lambda: not proxy.faults)
-    assert all_there_once(studio, server, tasks)
+    with HEALTH.asked(lambda: server.url, lambda: proxy.last and f"Label Studio: {proxy.last}"):
+        studio.retrieve_predictions(project)
+        assert until(lambda: not proxy.faults)
+        assert all_there_once(studio, server, tasks)
     COUNTS.update(proxy.injected)
     said = " ".join(row["sentence"] for row in server.get("/status.json")["failures"])
     assert "Label Studio answers 500" in said
@@ -188,15 +158,18 @@ def test_the_whole_server_is_killed_in_the_middle_of_pushes_and_the_next_model_w
     studio.retrieve_predictions(project)
     assert until(lambda: proxy.pushes > passed)
     server.kill()  # while a push is on its way that Label Studio will store
-    COUNTS["kill -9"] += 1
+    COUNTS["kill -9 of the server"] += 1
     proxy.hold_after = math.inf
     proxy.gate.set()
     assert sum(stored(studio, tasks)) < TASKS
-    with serving(studio, folder, ready=False, **settings(proxy, folder)) as next_one:
+    with (
+        serving(studio, folder, ready=False, **settings(proxy, folder)) as next_one,
+        asked_while(next_one, "after kill -9 of the server, and of the model while it loads"),
+    ):
         assert until(lambda: next_one.get("/health")["model_version"] is not None)
         assert next_one.get("/health")["state"] == "loading"
         os.kill(next_one.model(), signal.SIGKILL)  # and that too
-        COUNTS["kill -9"] += 1
+        COUNTS["kill -9 of the model"] += 1
         assert all_there_once(studio, next_one, tasks)
 
 
@@ -216,15 +189,19 @@ def test_the_disk_is_full(
         cache = Path(f"/proc/{server.model()}/root{tmp_path}/cache")
         fill = subprocess.run(["dd", "if=/dev/zero", f"of={cache}/more", "bs=4k"], capture_output=True, text=True)
         assert "No space" in fill.stderr
-        studio.retrieve_predictions(project)
-        assert all_there_once(studio, server, tasks)
+        with asked_while(server, "full disk"):
+            studio.retrieve_predictions(project)
+            assert all_there_once(studio, server, tasks)
         COUNTS["full disk"] += 1
         assert any("make room" in trouble["sentence"] for trouble in server.get("/status.json")["troubles"])
 
 
 def test_nothing_was_lost_and_nothing_is_there_twice():
-    """Prints the counts of the tests above."""
-    faults = sum(count for name, count in COUNTS.items() if name not in ("tasks", "lost", "twice"))
-    print(f"\n{faults} faults injected: {dict(COUNTS)}")
-    assert faults
-    assert COUNTS["lost"] == COUNTS["twice"] == 0
+    """Prints the counts of the tests above, and how quickly /health was answered meanwhile."""
+    found = {name: COUNTS.pop(name, 0) for name in ("tasks", "lost", "twice")}
+    print(f"\n{COUNTS.total()} faults injected: {', '.join(f'{count} x {name}' for name, count in COUNTS.items())}")
+    print(f"{found['tasks']} tasks, {found['lost']} lost, {found['twice']} predicted twice\n\n{HEALTH.table()}")
+    assert COUNTS
+    assert found["lost"] == found["twice"] == 0
+    assert not HEALTH.missed
+    assert HEALTH.slowest() < 1.0  # Label Studio waits so long
