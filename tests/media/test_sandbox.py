@@ -23,6 +23,7 @@ from omni_timeline.media import sandbox
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_SEIZE = 0x4206
+PR_GET_DUMPABLE = 3
 SYS_PROCESS_VM_READV = {"x86_64": 310, "aarch64": 270}[os.uname().machine]
 
 
@@ -130,6 +131,16 @@ def test_it_can_compute_allocate_and_end_itself():
         os.kill(os.getpid(), 0)
 
     assert inside(work) == "done"
+
+
+def test_a_hidden_process_is_no_business_of_others():
+    """The server's, which has the token: another process of the same user may neither read nor trace it."""
+
+    def hidden() -> None:
+        sandbox.hide()
+        assert LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0
+
+    assert inside(hidden) == "done"
 
 
 def test_an_abort_is_still_an_abort():

@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from demo.servers import free_port, local_environ, running
+from omni_timeline.service.app import MAX_BODY_BYTES
 from omni_timeline.service.gunicorn import THREADS, options
 from omni_timeline.service.settings import Settings
 from places import ROOT
@@ -88,6 +89,18 @@ def test_a_client_that_stops_in_the_middle_is_left(server: tuple[int, subprocess
         client.sendall(UNFINISHED[3])
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_body_without_a_length_is_refused_when_it_is_too_long(server: tuple[int, subprocess.Popen[bytes]]):
+    port, _ = server
+    mebibyte = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"POST /setup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with suppress(BrokenPipeError, ConnectionResetError):  # it need not read what it refuses
+            for _ in range(MAX_BODY_BYTES // 2**20 + 8):
+                client.sendall(mebibyte)
+            client.sendall(b"0\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
 def test_fifty_requests_at_a_time_do_not_stop_health(server: tuple[int, subprocess.Popen[bytes]]):

@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
-from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from omni_timeline import __version__
 from omni_timeline.errors import OmniTimelineError, SlowRequestError
@@ -191,6 +191,8 @@ def _body() -> dict[str, Any]:
         data = request.get_data(cache=False)
     except (OSError, ClientDisconnected) as error:
         raise SlowRequestError("The rest of the request did not come.") from error
+    if request.content_length is None and len(data) >= MAX_BODY_BYTES:
+        raise RequestEntityTooLarge  # a body without a length is read up to the limit, and silently no further
     return read_object(data)
 
 
