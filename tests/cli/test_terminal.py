@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from omni_timeline.cli.output import open_output
-from omni_timeline.cli.terminal import predict_with_progress, print_error, print_warning, show_progress
+from omni_timeline.cli.terminal import predict_with_progress, print_error, print_lines, print_warning, show_progress
 from omni_timeline.errors import ModelError
 from omni_timeline.export.formats import FORMATS, WriterOptions
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction, Progress
 from omni_timeline.pipeline.statistics import Statistics
 from omni_timeline.segments import Segment
+from places import ROOT
 
 VIDEOS = [Path("short.mp4"), Path("long.mp4")]
 
@@ -115,3 +117,23 @@ def test_names_are_exact_in_a_pipe_and_harmless_on_a_terminal(to_terminal: bool,
         write([prediction])
     name = "e\\x1b]0;PWNED\\x07.mp4" if to_terminal else EVIL
     assert stdout.getvalue() == f"video,start,end,label,text,score,looks\n{name},1.0,2.0,tone,,,\n"
+
+
+@pytest.mark.parametrize("to_terminal", [True, False])
+def test_lines_on_a_terminal_are_harmless(to_terminal: bool, monkeypatch: pytest.MonkeyPatch):
+    stdout = Terminal() if to_terminal else io.StringIO()
+    monkeypatch.setattr("sys.stdout", stdout)  # a terminal or none
+    print_lines(f"1 x cannot read {EVIL}\nand 2 others")
+    name = "e\\x1b]0;PWNED\\x07.mp4" if to_terminal else EVIL
+    assert stdout.getvalue() == f"1 x cannot read {name}\nand 2 others\n"
+
+
+def test_no_other_module_prints_what_may_hold_a_name():
+    """`print` itself is for constants."""
+    printed = []
+    for path in (ROOT / "backend" / "omni_timeline" / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                is_constant = isinstance(node.args[0], ast.Constant) or getattr(node.args[0], "id", "").isupper()
+                printed += [] if is_constant else [path.name]
+    assert set(printed) == {"terminal.py", "output.py"}

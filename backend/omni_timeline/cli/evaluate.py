@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omni_timeline.cli.arguments import add_command, add_input_arguments, add_model_arguments
 from omni_timeline.cli.files import prepare, write_text
 from omni_timeline.cli.source import SOURCE_HELP, add_source_arguments, open_model, open_source, options_for
-from omni_timeline.cli.terminal import show_progress
+from omni_timeline.cli.terminal import print_lines, show_progress
 
 if TYPE_CHECKING:
     from omni_timeline.learning.evaluation import Evaluation
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         evaluation = measure(source, model, options, version, on_progress, with_curve=not arguments.no_curve)
     if arguments.report:
         write_text(arguments.report, page(evaluation, version))
-    print(json.dumps(evaluation.as_object()) if arguments.json else summary(evaluation))
+    print_lines(json.dumps(evaluation.as_object()) if arguments.json else summary(evaluation))
     return 0
 
 

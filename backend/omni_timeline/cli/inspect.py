@@ -14,7 +14,7 @@ from omni_timeline.cli.arguments import (
     options_from,
 )
 from omni_timeline.cli.files import prepare
-from omni_timeline.cli.terminal import print_warning
+from omni_timeline.cli.terminal import print_lines, print_warning
 from omni_timeline.errors import MediaError
 
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.sheet:
             contact_sheet(clip).save(_numbered(arguments.sheet, number, len(clips)))
     report = pipeline.inspect(arguments.video, options)
-    print(json.dumps(report) if arguments.json else inspection_table(report))
+    print_lines(json.dumps(report) if arguments.json else inspection_table(report))
     for warning in dict.fromkeys(warning for clip in clips for warning in clip.warnings):
         print_warning(warning)
     return 0

@@ -18,7 +18,7 @@ from omni_timeline.cli.arguments import (
 )
 from omni_timeline.cli.evaluate import summary
 from omni_timeline.cli.source import SOURCE_HELP, add_source_arguments, open_model, open_source, options_for
-from omni_timeline.cli.terminal import show_progress
+from omni_timeline.cli.terminal import print_lines, show_progress
 from omni_timeline.errors import OmniTimelineError, RequestError
 
 if TYPE_CHECKING:
@@ -95,12 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = _train(arguments, outcome, replay)
     version, report = outcome.version, page(outcome.evaluation, outcome.version, outcome.parts)
     version.save(arguments.output, outcome.evaluation.as_object(), report)
-    print(summary(outcome.evaluation))
+    print_lines(summary(outcome.evaluation))
     shutil.rmtree(_run_folder(arguments.output), ignore_errors=True)
-    print(f"{'Offered' if version.is_offered else 'Not offered'}. {version.reason}")
+    print_lines(f"{'Offered' if version.is_offered else 'Not offered'}. {version.reason}")
     if version.training:
-        print(version.training)
-    print(f"{version.name}: {arguments.output / 'report.html'}")
+        print_lines(version.training)
+    print_lines(f"{version.name}: {arguments.output / 'report.html'}")
     return OFFERED if version.is_offered else NOT_OFFERED
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omni_timeline import processes
 from omni_timeline.cli.arguments import add_command, add_model_arguments, devices_from, positive
 from omni_timeline.cli.files import prepare, write_text
+from omni_timeline.cli.terminal import print_lines
 from omni_timeline.errors import RequestError
 from omni_timeline.text_files import read_text
 
@@ -291,25 +292,25 @@ def _stopping(job: Job) -> Iterator[None]:
 def _print_what_would_be(opened: Opened, plan: Plan) -> None:
     from omni_timeline.batch.outcomes import Task
 
-    print(f"{plan.version}: {opened.count} tasks would be predicted; {opened.done} have a prediction already")
+    print_lines(f"{plan.version}: {opened.count} tasks would be predicted; {opened.done} have a prediction already")
     shown = (task for task in opened.tasks() if isinstance(task, Task))
     for task, _ in zip(shown, range(MAX_SHOWN), strict=False):
-        print(f"  {task.key}: {plan.video(task)}")
+        print_lines(f"  {task.key}: {plan.video(task)}")
 
 
 def _print_summary(report: Report, file: Path | None) -> None:
     minutes = report.seconds / 60
-    print(
+    print_lines(
         f"{report.predicted} predicted, {report.there} already there, {len(report.failures)} failed, in "
         f"{minutes:.1f} minutes ({report.predicted / minutes:.1f} tasks a minute)"
     )
     if report.removed:
-        print(f"{report.removed} predictions of old versions removed")
+        print_lines(f"{report.removed} predictions of old versions removed")
     reasons = report.reasons()
     for reason, count in reasons[:MAX_REASONS]:
-        print(f"  {count} x {reason}")
+        print_lines(f"  {count} x {reason}")
     if len(reasons) > MAX_REASONS:
-        print(f"  and {len(reasons) - MAX_REASONS} other reasons" + (f", in {file}" if file else ""))
+        print_lines(f"  and {len(reasons) - MAX_REASONS} other reasons" + (f", in {file}" if file else ""))
 
 
 def _write_report(file: Path, content: dict[str, Any]) -> None:

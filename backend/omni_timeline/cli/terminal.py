@@ -1,4 +1,4 @@
-"""Output to stderr: errors, warnings, log lines and progress."""
+"""Output for people: lines to stdout, and errors, warnings, log lines and progress to stderr."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def set_up_logging() -> None:
     handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("omni_timeline").setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
+
+
+def print_lines(text: str) -> None:
+    """Prints lines to stdout; control characters in them, as names may have, reach a pipe and no terminal."""
+    print(shown_lines(text) if sys.stdout.isatty() else text)
 
 
 def print_error(message: str) -> None:

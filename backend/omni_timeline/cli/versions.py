@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from omni_timeline.cli.arguments import add_command, positive
+from omni_timeline.cli.terminal import print_lines
 from omni_timeline.errors import OmniTimelineError, RequestError
 
 if TYPE_CHECKING:
@@ -61,13 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.name is None:
                 raise RequestError("versions use needs the name of a version, or base")
             versions.use(project, arguments.name, _local_checkpoint(settings.model, settings.quantization))
-            print(f"Project {project} is predicted with {arguments.name} from now on.")
+            print_lines(f"Project {project} is predicted with {arguments.name} from now on.")
         case "back":
-            print(f"Project {project} is predicted with {versions.back(project)} again.")
+            print_lines(f"Project {project} is predicted with {versions.back(project)} again.")
         case "show":
-            print(_told(versions, project, arguments.name or versions.chosen(project)))
+            print_lines(_told(versions, project, arguments.name or versions.chosen(project)))
         case _:
-            print(_listed(versions, project))
+            print_lines(_listed(versions, project))
     return 0
 
 
