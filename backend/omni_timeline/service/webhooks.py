@@ -92,8 +92,9 @@ class Webhooks:
 
     def take(self, body: WebhookBody) -> str | None:
         """Count an event; what it leads to is done later. A sentence for the person who pressed a button; else None."""
-        self._metrics.webhooks.labels(body.event if body.event in EVENTS else "other").inc()
-        log.debug("Webhook: %r", body.event)
+        name = body.event if body.event in EVENTS else "other"
+        self._metrics.webhooks.labels(name).inc()
+        log.debug("Webhook: %s", name)
         if body.event == "TASKS_CREATED" and self._api is not None:
             try:
                 self._created.put_nowait(body)
