@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ import pytest
 
 from media_files import Ruler, every
 from omni_timeline import processes
-from omni_timeline.errors import DecoderLostError, MediaError
+from omni_timeline.errors import DecoderLostError, MediaError, RetryableError
+from omni_timeline.media.files import MediaFile
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip, probe
@@ -128,6 +131,33 @@ def test_a_decoder_process_that_was_killed_is_started_again(decoder: Decoder, fi
         with pytest.raises(DecoderLostError, match="cannot be decoded"):
             video.clip()
     assert_it_goes_on(decoder, film)
+
+
+@contextmanager
+def few_files(more: int) -> Iterator[None]:
+    """This process may open so many more files."""
+    opened = [os.dup(0) for _ in range(more + 1)]
+    for number in opened:
+        os.close(number)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("more", [0, 2, 4])  # at the socket to the worker, that to the process, or that one's pipes
+def test_a_video_is_decoded_later_where_too_many_files_are_open(more: int, film: Path):
+    with Decoder() as decoder:
+        with few_files(more), pytest.raises(RetryableError, match="Too many open files"), decoder.open(film):
+            pytest.fail("it was opened")
+        assert_it_goes_on(decoder, film)
+
+
+def test_a_file_is_opened_later_where_too_many_are_open(film: Path):
+    with few_files(0), pytest.raises(RetryableError, match=r"film\.mp4 cannot be opened now: Too many open files"):
+        MediaFile.open(film, DecodeLimits())
 
 
 def test_a_decode_that_takes_too_long_is_stopped_by_the_kernel(film: Path):

@@ -6,6 +6,7 @@ right to open files. Knows no libav.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from omni_timeline.errors import MediaError
+from omni_timeline.errors import MediaError, RetryableError
 from omni_timeline.media.limits import DecodeLimits
+
+# Of this machine or of a network file system, and none of a video.
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class MediaFile:
 
         Raises:
             MediaError: the file is missing, not regular, empty, above a limit, or may not be read.
+            RetryableError: it cannot be opened now.
         """
         name = path.name
         try:
@@ -45,6 +50,8 @@ class MediaFile:
         except PermissionError as error:
             raise MediaError(f"{name} may not be read by this process; change the file's permissions.") from error
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in PASSING:
+                raise RetryableError(f"{name} cannot be opened now: {error.strerror}.") from error
             raise MediaError(f"{name} cannot be opened ({error}); give the path of a video file.") from error
         try:
             status = os.fstat(descriptor)

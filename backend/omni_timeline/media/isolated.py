@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from omni_timeline import processes
-from omni_timeline.errors import DecoderLostError, MediaError, OmniTimelineError
+from omni_timeline.errors import DecoderLostError, MediaError, RetryableError
 from omni_timeline.media import sandbox
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip
@@ -84,8 +84,12 @@ class Decoder:
 
         Raises:
             MediaError: the file cannot be used as a video, is above a limit, or brought the worker down.
+            RetryableError: the file cannot be opened, or no process started, at present.
         """
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # too many open files
+            raise RetryableError(f"No video can be decoded now: {error.strerror}.") from error
         with ours:
             with theirs:
                 worker = self._start(theirs)
@@ -128,7 +132,7 @@ class Decoder:
                 return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process
             except OSError as error:
                 self._stop()
-                raise OmniTimelineError(f"The process that decodes videos does not start: {error}.") from error
+                raise RetryableError(f"The process that decodes videos does not start: {error}.") from error
 
     def _end(self, message: EndWorker) -> int | None:
         """End a worker; its exit status as `subprocess` has it, None if it is not known."""
