@@ -16,6 +16,7 @@ from omni_timeline.errors import (
     MediaError,
     ModelError,
     OmniTimelineError,
+    OutOfMemoryError,
     RequestError,
     RetryableError,
 )
@@ -169,6 +170,7 @@ def test_what_was_made_with_less_than_asked_for_is_delivered_and_not_kept(tmp_pa
     [
         (MediaError("clip.mp4 is cut off."), None, MediaError, "clip.mp4 is cut off."),
         (ModelError("The engine ended."), ModelError("It is gone."), RetryableError, "The engine ended."),
+        (OutOfMemoryError("Lower FRAMES."), None, RetryableError, "Lower FRAMES."),
         (ModelError("Not for this video."), None, ModelError, "Not for this video."),
     ],
 )

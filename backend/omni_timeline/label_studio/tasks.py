@@ -22,6 +22,7 @@ from omni_timeline.errors import (
     MediaError,
     ModelError,
     OmniTimelineError,
+    OutOfMemoryError,
     RetryableError,
     UnreachableError,
 )
@@ -173,7 +174,8 @@ class TaskPredictor:
         except UnreachableError as error:
             raise RetryableError(str(error)) from error
         except ModelError as error:
-            if self._model.error is None:
+            # Memory may be short because another program has the device for a while.
+            if self._model.error is None and not isinstance(error, OutOfMemoryError):
                 raise
             raise RetryableError(str(error)) from error
 

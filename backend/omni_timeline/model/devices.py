@@ -104,7 +104,9 @@ def one_memory_error() -> Iterator[None]:
     # Out here the error is gone, and with it the tensors that its traceback held.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    raise OutOfMemoryError("The model ran out of memory at this video: lower MAX_PIXELS or FRAMES.")
+    raise OutOfMemoryError(
+        "The device has too little memory for this video now: lower MAX_PIXELS or FRAMES, or end what else runs there."
+    )
 
 
 def gpu_memory(name: str) -> tuple[int, int] | None:
