@@ -146,6 +146,20 @@ def _api_of(settings: Settings) -> LabelStudioApi | None:
     return LabelStudioApi(settings.label_studio_url, settings.label_studio_api_key)
 
 
+def _files_of(settings: Settings) -> VideoFiles:
+    """Where the videos of tasks come from."""
+    return VideoFiles(
+        settings.label_studio_url,
+        settings.label_studio_api_key,
+        settings.cache_dir.expanduser() / "videos",
+        settings.local_files_root,
+        public_host=settings.label_studio_host,
+        hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
+        max_bytes=settings.max_video_bytes,
+        cache_bytes=settings.cache_bytes,
+    )
+
+
 class Server:
     """All parts of one server, and what its requests ask of them.
 
@@ -168,16 +182,7 @@ class Server:
         folder = settings.cache_dir.expanduser()
         self.cache = PredictionCache(folder / "predictions", settings.prediction_cache_bytes)
         self.journal = Journal(folder / "journal.sqlite")
-        self.files = VideoFiles(
-            settings.label_studio_url,
-            settings.label_studio_api_key,
-            folder / "videos",
-            settings.local_files_root,
-            public_host=settings.label_studio_host,
-            hosts=AllowedHosts(settings.allowed_video_hosts, public=settings.allow_public_video_hosts),
-            max_bytes=settings.max_video_bytes,
-            cache_bytes=settings.cache_bytes,
-        )
+        self.files = _files_of(settings)
         api = _api_of(settings)
         self.history = History(self.journal)
         self.versions = LearnedVersions.in_cache(settings.cache_dir)
