@@ -7,7 +7,8 @@
 Each project has 24 corrected clips and 8 starred ones; real video files and a JSON export as Label Studio writes it.
 The base's answers about 24 clips of the demo world are replayed. Training ends by the starred clips; what is reported
 is measured on 40 other clips of the project, and on 40 of the demo world ("old"), which take no part in any decision.
-Of names an adapter is trained though calibration suffices: `omni-timeline learn` would not.
+Of names an adapter is trained though calibration suffices: `omni-timeline learn` would not. For looks the towers are
+adapted too, as with `--train-towers`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from omni_timeline.learning.asking import Model
 from omni_timeline.learning.improve import TrainingPlan, improve
 from omni_timeline.learning.learn import Outcome, learn
 from omni_timeline.learning.sources import Source
-from omni_timeline.learning.training import Recipe
+from omni_timeline.learning.training import WITH_TOWERS, Recipe
 from omni_timeline.metrics import Score
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.pipeline.cache import PredictionCache
@@ -109,15 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=("looks", "names"), default=("looks", "names"))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
-    parser.add_argument("--towers", action="store_true", help="adapt what sees and hears, too")
+    parser.add_argument("--steps", type=int, default=Recipe().steps, help="(default: %(default)s)")
     parser.add_argument("--choose", action="store_true", help="on the clips that the recipe was chosen with")
     arguments = parser.parse_args()
     loaded = OmniModel.load("demo", device="cpu")
     model = Model(loaded.version, Pipeline(loaded).predict).remembering(PredictionCache(OUTPUT / "predictions", 10**9))
-    recipe = Recipe(steps=arguments.steps, with_towers=arguments.towers)
-    print(f"{loaded.facts.description}; {recipe}\n\n{table(HEADER, [])}", flush=True)
+    print(f"{loaded.facts.description}\n\n{table(HEADER, [])}", flush=True)
     for kind in arguments.kinds:
+        recipe = replace(WITH_TOWERS if kind == "looks" else Recipe(), steps=arguments.steps)
         found = []
         for seed in arguments.seeds:
             row, *f1 = measured(kind, seed, CHOOSING if arguments.choose else REPORTING, recipe, model)

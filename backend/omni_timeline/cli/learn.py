@@ -107,13 +107,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace, outcome: Outcome, replay: tuple[Path, ...]) -> Outcome:
     """The outcome with an adapter, where one is needed and helps; the model that was asked before is gone by now."""
     from omni_timeline.learning.improve import TrainingPlan, improve, why_not
-    from omni_timeline.learning.training import Recipe
+    from omni_timeline.learning.training import WITH_TOWERS, Recipe
 
     if sentence := why_not(outcome):
         return replace(outcome, version=replace(outcome.version, training=sentence))
     plan = TrainingPlan(
         _run_folder(arguments.output),
-        Recipe(with_towers=arguments.train_towers),
+        WITH_TOWERS if arguments.train_towers else Recipe(),
         replay,
         60.0 * (arguments.max_minutes or 0),
     )

@@ -70,6 +70,10 @@ class Recipe:
         return done == self.steps or done * self.checks // self.steps > (done - 1) * self.checks // self.steps
 
 
+WITH_TOWERS = Recipe(rates=Rates(matrices=3e-3, tokens=1e-2), with_towers=True)
+"""For looks and sounds that the model has never met."""
+
+
 @dataclass(frozen=True)
 class Check:
     """A look at the held-out videos: after which step, F1 at IoU .5 there, mean loss since the last one."""
