@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from omni_timeline.pipeline.agreement import has_repeats
 from omni_timeline.pipeline.reading import Reading
@@ -18,7 +18,7 @@ from omni_timeline.segments import Segment, overlap
 
 SCOUTS = 5  # one window of so many is looked at before the others
 BUSY = 5  # events in a scout's answer, from which on the windows around it are looked at in short ones at once
-CROWDED = 7  # events in an answer, from which on it is in doubt
+CROWDED = 7  # events in an answer, from which on it is in doubt, and only the shortest windows will do
 UNSURE = 0.6  # a segment with a lower score puts its answer in doubt
 SEEN = 2.0  # s of an event within what two windows saw, from which on both should report it
 LENGTHS = (30.0, 17.0)  # s of shorter windows: two of the first cover one of 48 s, two of the second one of 30 s
@@ -94,12 +94,13 @@ def look_adaptively(looks: Looks, windows: Sequence[Window], max_looks: float, *
     yield from looks.ask(scouts)
     others = [window for window in windows if window not in scouts]
     doubted = doubts_of(looks.readings, free_words)
-    doubted |= {window: (Doubt.BUSY,) for window in others if _is_near_busy_scout(window, looks.readings)}
+    doubted |= {window: doubts for window in others if (doubts := _doubts_beside(window, looks.readings))}
     while True:
         worst = sorted(doubted, key=lambda window: (-window.duration, -len(doubted[window]), window))
         spare = int(max_looks * len(windows)) - len(looks.readings) - len(others)
-        again = worst[: spare // 2]
-        looks.doubts |= {window: doubted[window] for window in again if window in windows}
+        pieces = accumulate(len(shorter_windows({window: doubted[window]})) for window in worst)
+        again = {window: doubted[window] for window, count in zip(worst, pieces, strict=True) if count <= spare}
+        looks.doubts |= {window: doubts for window, doubts in again.items() if window in windows}
         looks.leaves -= set(again)
         wanted = [window for window in others if window not in again] + shorter_windows(again)
         if not wanted:
@@ -109,14 +110,15 @@ def look_adaptively(looks: Looks, windows: Sequence[Window], max_looks: float, *
         doubted = doubts_of({window: looks.readings[window] for window in looks.leaves}, free_words)
 
 
-def shorter_windows(windows: Iterable[Window]) -> list[Window]:
-    """Windows of about half the length over the same time, at most two for each.
+def shorter_windows(doubted: Mapping[Window, Sequence[Doubt]]) -> list[Window]:
+    """Windows over the same time: of about half the length, where a window is crowded of the shortest length at once.
 
     Windows that overlap are covered together, which takes fewer.
     """
     stretches: list[tuple[Window, float]] = []
-    for window in sorted(windows):
-        length = next(length for length in LENGTHS if length < window.duration)
+    for window in sorted(doubted):
+        shorter = [length for length in LENGTHS if length < window.duration]
+        length = shorter[-1 if Doubt.CROWDED in doubted[window] else 0]
         if stretches and stretches[-1][1] == length and window.start < stretches[-1][0].end:
             stretches[-1] = Window(stretches[-1][0].start, window.end), length
         else:
@@ -165,7 +167,10 @@ def _disagree(one: Window, ones: Sequence[Segment], other: Window, others: Seque
     )
 
 
-def _is_near_busy_scout(window: Window, scouts: Mapping[Window, Reading]) -> bool:
-    """Whether the nearest scout saw so much that this window is better not looked at in one go."""
+def _doubts_beside(window: Window, scouts: Mapping[Window, Reading]) -> tuple[Doubt, ...]:
+    """Why a window is better not looked at in one go: its nearest scout saw much."""
     nearest = min(scouts, key=lambda scout: (abs(scout.start - window.start), scout))
-    return window.duration > SHORT and len(scouts[nearest].segments) >= BUSY
+    seen = len(scouts[nearest].segments)
+    if window.duration <= SHORT or seen < BUSY:
+        return ()
+    return (Doubt.BUSY, Doubt.CROWDED) if seen >= CROWDED else (Doubt.BUSY,)
