@@ -126,8 +126,7 @@ class Answering:
         job = row.job
         log.warning("%s does not fit into memory; trying smaller frames", job.path.name)
         smaller = with_smaller_frames(row.run)
-        assert job.video is not None
-        smaller.begin(job.video.info)
+        smaller.begin(row.clip.info)
         with self._backlog.change:
             self._backlog.forget_rows(job)
             job.run, job.is_degraded = smaller, True

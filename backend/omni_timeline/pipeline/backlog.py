@@ -49,7 +49,7 @@ class Job:
         on_progress: called now and then with how far it is.
         future: what comes of it.
         run: what is known of it; None before it was opened.
-        video: the open file; None before it was opened.
+        video: the open file; None before it was opened, and where it was closed until it is looked at again.
         opened: closes what is open.
         is_decoding: a window of it is being decoded.
         is_degraded: it is looked at in smaller frames than was asked for.

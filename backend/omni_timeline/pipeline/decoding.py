@@ -70,7 +70,11 @@ class Decoding:
         return None
 
     def _decode_one(self, job: Job) -> None:
-        """Open the video if it is not open, and decode its next window."""
+        """Open the video if it is not open, and decode its next window.
+
+        A short one is closed at once: hundreds may wait for the model, most of them need no second look, and each open
+        video has a process.
+        """
         if job.video is None:
             self._open(job)
         run, video = job.run, job.video
@@ -95,14 +99,22 @@ class Decoding:
         with self._backlog.change:
             self._backlog.decoded(ReadyRow(job, run, number, clip, needed, cost, time.monotonic()))
             self._backlog.change.notify_all()
+        if run.is_short and not run.has_window:
+            job.video = None
+            job.opened.close()
 
     def _open(self, job: Job) -> None:
+        """Open the video, for the first time or once more."""
+        run = job.run or self._new_run(job)
+        with run.stage("decode"):
+            job.video = job.opened.enter_context(self._decoder.open(job.path))
+        if job.run is None:
+            run.begin(job.video.info)
+            job.run = run
+
+    def _new_run(self, job: Job) -> VideoRun:
         if job.on_progress is not None:
             job.on_progress(Progress(OPENING))
         model = next(model for model in self._models if model.facts is not None)
         assert model.facts is not None
-        run = VideoRun(job.path, job.options, model.family, model.facts, job.on_progress)
-        with run.stage("decode"):
-            job.video = job.opened.enter_context(self._decoder.open(job.path))
-        run.begin(job.video.info)
-        job.run = run
+        return VideoRun(job.path, job.options, model.family, model.facts, job.on_progress)

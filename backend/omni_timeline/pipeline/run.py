@@ -103,6 +103,12 @@ class VideoRun:
         """Whether `next_window` would give one."""
         return self._round is not None and self._handed_out < len(self._round.windows)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether one window holds all of it, so that to open it again costs little."""
+        longest = self.options.longest_window
+        return self._info is not None and longest is not None and self._info.duration <= longest
+
     def clip_bytes(self, window: Window) -> int:
         """How much memory the clip of a window takes, at most."""
         height, width = self._frame_size()
