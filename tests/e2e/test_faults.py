@@ -10,8 +10,10 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import requests
 
 from omni_timeline.pipeline.prediction import ANSWERING
 
-from .backends import Server, different, serving, stored, until
+from .backends import PATIENCE, Server, different, serving, stored, until
 from .health import Health
 from .label_studio import LabelStudio
 from .proxy import Proxy, proxied
@@ -112,12 +114,23 @@ def test_a_decoder_is_killed_in_the_middle_of_a_video(
 ):
     project, tasks = make_project(studio, server, folder, samples, request)
     with asked_while(server, f"kill -9 of {which}"):
-        studio.retrieve_predictions(project)
-        assert until(lambda: len(server.decoders()) > 1)
-        with suppress(ProcessLookupError):  # its video is done
-            os.kill(server.decoders()[place], signal.SIGKILL)
+        with ThreadPoolExecutor() as beside:
+            killing = beside.submit(kill_a_decoder, server, place)
+            studio.retrieve_predictions(project)
+            assert killing.result()
         COUNTS[f"kill -9 of {which}"] += 1
         assert all_there_once(studio, server, tasks)
+
+
+def kill_a_decoder(server: Server, place: int) -> bool:
+    """Kill the process at this place among those that decode as soon as a video is decoded, which takes a moment."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if len(decoders := server.decoders()) > 1:
+            with suppress(ProcessLookupError):  # its video is done
+                os.kill(decoders[place], signal.SIGKILL)
+                return True
+    return False
 
 
 def test_the_model_hangs(
