@@ -139,7 +139,7 @@ def test_an_answer_that_drips_does_not_outlast_its_time(
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     make_site: Callable[[], Site], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("omni_timeline.label_studio.client.MAX_ANSWER_BYTES", 1000)  # a bomb of megabytes does
+    monkeypatch.setattr("omni_timeline.label_studio.client.MAX_ANSWER_BYTES", 1000)  # 32 MB otherwise
     site = make_site()
     bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
     site.pages["/api/predictions/"] = lambda page: answer(page, bomb, Content_Encoding="gzip")

@@ -11,7 +11,6 @@ import pytest
 
 from labeling_configs import CONFIG, XML
 from omni_timeline.errors import (
-    DecoderLostError,
     FetchError,
     MediaError,
     ModelError,
@@ -127,23 +126,6 @@ def test_a_file_that_is_replaced_and_cannot_be_decoded_is_predicted_again(tmp_pa
     model = SizeModel(half_copied)
     with pytest.raises(RetryableError, match="was changed"):
         Setting(tmp_path, model).predict(task())
-
-
-@pytest.mark.parametrize("kills", [1, 2])
-def test_a_video_whose_decoder_is_killed_is_tried_once_more(kills: int, tmp_path: Path):
-    left = [DecoderLostError("clip.mp4 cannot be decoded: the decoder was killed.")] * kills
-
-    def killed(_: Path) -> None:
-        if left:
-            raise left.pop()
-
-    setting = Setting(tmp_path, SizeModel(killed))
-    if kills == 1:
-        assert setting.predict(task()) == (240, False)
-    else:
-        with pytest.raises(MediaError, match="was killed"):
-            setting.predict(task())
-    assert left == []
 
 
 def test_downloaded_videos_stay_until_they_are_predicted(make_site: Callable[[], Site], tmp_path: Path):

@@ -6,12 +6,15 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from omni_timeline.errors import MediaError, ModelError
+from omni_timeline.errors import DecoderLostError, MediaError, ModelError
+from omni_timeline.media.isolated import Decoder, Video
 from omni_timeline.model.isolated import IsolatedModel, models_on
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.wire import Load
@@ -88,6 +91,42 @@ def test_a_video_that_fails_does_not_cost_the_others(scheduler: Scheduler, video
     assert [type(each) for each in found] == [Prediction, Failure, Failure, Prediction]
     assert isinstance(found[1], Failure)
     assert isinstance(found[1].error, MediaError)
+
+
+class Killed(Decoder):
+    """A decoder whose processes are killed, the first so many of them."""
+
+    def __init__(self, kills: int) -> None:
+        super().__init__()
+        self.left = kills
+
+    @contextmanager
+    def open(self, path: Path | str) -> Iterator[Video]:
+        with super().open(path) as video:
+            if self.left:
+                self.left -= 1
+                os.kill(workers_of(os.getpid())[-1], signal.SIGKILL)
+            yield video
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_video_whose_decoder_is_killed_is_decoded_once_more(kills: int, videos: list[Path]):
+    """By hand, or by a kernel short of memory: one video at a time, so that it is that one's process."""
+    with Scheduler([IsolatedModel(DEMO)], decoders=1, opener=Killed(kills)) as scheduler:
+        first, second = scheduler.predict_all(videos[:2], OPTIONS)
+    if kills == 1:
+        assert isinstance(first, Prediction)
+    else:
+        assert isinstance(first, Failure)
+        assert isinstance(first.error, DecoderLostError)
+    assert isinstance(second, Prediction)
+
+
+def workers_of(process: int) -> list[int]:
+    """The processes of this one that decode videos, the newest last."""
+    family = psutil.Process(process).children(recursive=True)
+    decoding = [each for each in family if "omni_timeline.media.worker" in each.cmdline()]
+    return [each.pid for each in sorted(decoding, key=lambda each: each.pid)]
 
 
 def test_a_question_is_answered_while_a_long_video_is_at_work(

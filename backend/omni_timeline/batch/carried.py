@@ -174,7 +174,7 @@ class CarriedVideos:
 
 
 def _key(wanted: Wanted) -> ClipKey:
-    """The same for the same clip."""
+    """The same for the same arguments."""
     return tuple(sorted(wanted.items()))
 
 
@@ -184,4 +184,4 @@ def _known_as(name: str, file: Path) -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        raise MediaError(TaskVideo(file, name).named(str(error))) from error
+        raise type(error)(TaskVideo(file, name).named(str(error))) from error

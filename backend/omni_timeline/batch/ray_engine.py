@@ -34,7 +34,14 @@ from omni_timeline.batch.carried import Carried, CarriedVideos, carry
 from omni_timeline.batch.cluster import Cluster, FrameRules, Sizes
 from omni_timeline.batch.nodes import Admission, MakeParts, code_version
 from omni_timeline.batch.outcomes import Outcome, Plan, Predicted, Task, attempt
-from omni_timeline.errors import MediaError, ModelError, OmniTimelineError, RetryableError, UnreachableError
+from omni_timeline.errors import (
+    DecoderLostError,
+    MediaError,
+    ModelError,
+    OmniTimelineError,
+    RetryableError,
+    UnreachableError,
+)
 from omni_timeline.label_studio.addresses import video_name
 from omni_timeline.label_studio.request import TaskRequest
 from omni_timeline.label_studio.tasks import Look, TaskVideo, combined
@@ -259,6 +266,8 @@ class Preparing:
                 with run.stage("decode"):
                     file = opened.enter_context(self._decoder.open(video.path))
                 carried = carry(file, run, url, video.name, digest)
+        except DecoderLostError as error:  # the job tries it once more, with a pause
+            raise RetryableError(video.named(str(error))) from error
         except MediaError as error:
             video.require_unchanged(state)
             raise MediaError(video.named(str(error))) from error

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from omni_timeline.errors import (
-    DecoderLostError,
     MediaError,
     ModelError,
     OmniTimelineError,
@@ -193,7 +192,7 @@ class TaskPredictor:
             return kept, True
         on_progress(Progress(WAITING))
         try:
-            found = self._asked(video.path, request, on_progress, priority)
+            found = self._model.predict(video.path, request.options, on_progress, priority=priority)
         except MediaError as error:
             video.require_unchanged(state)
             raise MediaError(video.named(str(error))) from error
@@ -204,14 +203,6 @@ class TaskPredictor:
         if found.model_version != request.version:
             raise RetryableError("The checkpoint was changed meanwhile; the task is predicted with the new one.")
         return found, False
-
-    def _asked(self, path: Path, request: TaskRequest, on_progress: OnProgress, priority: Priority) -> Prediction:
-        """The model's prediction of a file; a second decoder is tried when the first one was killed."""
-        try:
-            return self._model.predict(path, request.options, on_progress, priority=priority)
-        except DecoderLostError as error:
-            log.warning("Task %s is decoded once more: %s", request.task, type(error).__name__)
-            return self._model.predict(path, request.options, on_progress, priority=priority)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from omni_timeline.errors import DecoderLostError
+from omni_timeline.media.clip import Clip
 from omni_timeline.model.isolated import IsolatedModel
 from omni_timeline.pipeline.backlog import Backlog, Job, ReadyRow
 from omni_timeline.pipeline.batches import RowCost
 from omni_timeline.pipeline.prediction import OPENING, Progress
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 from omni_timeline.pipeline.statistics import Statistics
+from omni_timeline.pipeline.windows import Window
+
+log = logging.getLogger(__name__)
 
 WORDS_TOKENS = 150  # about as many as the words around a clip
 
@@ -77,9 +83,8 @@ class Decoding:
         """
         if job.video is None:
             self._open(job)
-        run, video = job.run, job.video
+        run = job.run
         assert run is not None
-        assert video is not None
         if (turn := run.next_window()) is None:
             return
         number, window = turn
@@ -89,7 +94,7 @@ class Decoding:
             self._backlog.bytes_in_use += needed
         began = time.perf_counter()
         try:
-            clip = run.load(video, window)
+            clip = self._load(job, run, window)
         except BaseException:
             self._backlog.release(needed)
             raise
@@ -103,11 +108,26 @@ class Decoding:
             job.video = None
             job.opened.close()
 
+    def _load(self, job: Job, run: VideoRun, window: Window) -> Clip:
+        """The clip of a window; from a second process where the first was killed, perhaps for no fault of the video."""
+        assert job.video is not None
+        try:
+            return run.load(job.video, window)
+        except DecoderLostError as error:
+            log.warning("Decoding once more: %s", error)
+            job.opened.close()
+            self._open(job)
+            return run.load(job.video, window)
+
     def _open(self, job: Job) -> None:
         """Open the video, for the first time or once more."""
         run = job.run or self._new_run(job)
         with run.stage("decode"):
-            job.video = job.opened.enter_context(self._decoder.open(job.path))
+            try:
+                job.video = job.opened.enter_context(self._decoder.open(job.path))
+            except DecoderLostError as error:
+                log.warning("Opening once more: %s", error)
+                job.video = job.opened.enter_context(self._decoder.open(job.path))
         if job.run is None:
             run.begin(job.video.info)
             job.run = run

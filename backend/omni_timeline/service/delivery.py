@@ -95,7 +95,7 @@ class Delivery:
         Args:
             items: the predictions; None for a task that has none.
             arrived: when the request arrived.
-            deadline: when it has to be answered; it gets nothing that cannot be checked by then.
+            deadline: when it has to be answered; what is not checked by then it does not get.
         """
         wanted = list(dict.fromkeys(item for item in items if item is not None))
         replies = dict(zip(wanted, self.outbox.answer(wanted, arrived, self._clock()), strict=True))
@@ -137,7 +137,7 @@ class Delivery:
                 self._call.clear()
 
     def _is_absent(self, item: Item, check_until: float, deadline: float) -> bool:
-        """Whether Label Studio does not have it and will no longer store it; False if that cannot be found out."""
+        """Whether Label Studio does not have it and will no longer store it; False if that is unknown."""
         if max(check_until, self._clock()) > deadline:
             return False
         try:

@@ -60,7 +60,7 @@ class Projects:
         model: its checkpoint is part of every version.
         options: those of the service, before a project has its say.
         versions: what was learned, and what of it is in use.
-        on_failure: called for each config and task that cannot be served.
+        on_failure: called for each unusable config, and for each task that is refused.
     """
 
     def __init__(self, model: Model, options: PredictOptions, versions: LearnedVersions, on_failure: OnFailure) -> None:

@@ -88,7 +88,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _version(versions: LearnedVersions, project: int, name: str) -> dict[str, Any]:
-    """A learned version; one that cannot be read is not offered, and the reason says why."""
+    """A learned version; an unreadable one is not offered, and the reason says why."""
     try:
         version = versions.load(project, name)
     except RequestError as error:
