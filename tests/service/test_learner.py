@@ -120,8 +120,8 @@ def test_a_server_that_is_stopped_leaves_it_to_the_next_and_no_process(settings:
         wait_until(lambda: bool(model.asked))
         learner.stop()
         wait_until(lambda: not workers())
-        wait_until(lambda: learner.runs.get(PROJECT).state == "queued")
-    assert Runs(LearnedVersions.in_cache(settings.cache_dir)).get(PROJECT).attempts == 0
+        wait_until(lambda: Runs(LearnedVersions.in_cache(settings.cache_dir)).get(PROJECT).attempts == 0)
+    assert learner.runs.get(PROJECT).state == "queued"
 
 
 def test_what_ends_before_its_time_again_and_again_is_given_up(settings: Settings):

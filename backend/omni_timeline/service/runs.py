@@ -91,6 +91,7 @@ class Runs:
     def __init__(self, versions: LearnedVersions) -> None:
         self._versions = versions
         self._lock = threading.Lock()
+        self._saving = threading.Lock()  # so that nothing older is written after something newer
         self._unsaved: set[int] = set()
         self._runs = {run.project: run for run in _kept(versions.folder)}
         self.trouble: str | None = None
@@ -167,21 +168,25 @@ class Runs:
 
     def save(self) -> None:
         """Write what has changed. Not to be called within a request that must be quick."""
-        with self._lock:
-            rows = [self._runs[project] for project in self._unsaved]
-            self._unsaved.clear()
-        for run in rows:
-            try:
-                folder = self._versions.project(run.project)
-                folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / FILE, json.dumps(asdict(run)))
-                self.trouble = None
-            except OSError as error:
-                self.trouble = (
-                    f"What is to be learned cannot be noted in CACHE_DIR ({error.strerror}): make room there."
-                )
-                with self._lock:
-                    self._unsaved.add(run.project)
+        with self._saving:
+            with self._lock:
+                rows = [self._runs[project] for project in self._unsaved]
+                self._unsaved.clear()
+            troubles = [trouble for run in rows if (trouble := self._write(run))]
+            if rows:
+                self.trouble = troubles[0] if troubles else None
+
+    def _write(self, run: Run) -> str | None:
+        """Write a run. Why it is not written; None if it is."""
+        try:
+            folder = self._versions.project(run.project)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / FILE, json.dumps(asdict(run)))
+        except OSError as error:
+            with self._lock:
+                self._unsaved.add(run.project)
+            return f"What is to be learned cannot be noted in CACHE_DIR ({error.strerror}): make room there."
+        return None
 
     def _put(self, run: Run) -> None:
         self._runs[run.project] = run
