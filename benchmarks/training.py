@@ -110,14 +110,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=("looks", "names"), default=("looks", "names"))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
-    parser.add_argument("--steps", type=int, default=Recipe().steps, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="(default: those of the recipe)")
     parser.add_argument("--choose", action="store_true", help="on the clips that the recipe was chosen with")
     arguments = parser.parse_args()
     loaded = OmniModel.load("demo", device="cpu")
     model = Model(loaded.version, Pipeline(loaded).predict).remembering(PredictionCache(OUTPUT / "predictions", 10**9))
     print(f"{loaded.facts.description}\n\n{table(HEADER, [])}", flush=True)
     for kind in arguments.kinds:
-        recipe = replace(WITH_TOWERS if kind == "looks" else Recipe(), steps=arguments.steps)
+        recipe = WITH_TOWERS if kind == "looks" else Recipe()
+        recipe = replace(recipe, steps=arguments.steps or recipe.steps)
         found = []
         for seed in arguments.seeds:
             row, *f1 = measured(kind, seed, CHOOSING if arguments.choose else REPORTING, recipe, model)

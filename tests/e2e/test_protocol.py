@@ -122,6 +122,7 @@ def test_without_the_password_label_studio_is_told_that_it_is_wrong(studio: Labe
 def test_of_twelve_tasks_ten_have_one_prediction_and_two_are_left_to_try_again(
     studio: LabelStudio, guarded: Server, batch: Batch
 ):
+    """And one of these is predicted when its video is there."""
     assert stored(studio, batch.good) == [1] * 10
     assert stored(studio, [batch.corrupt, batch.missing]) == [0, 0]
     failures = guarded.failures()
@@ -132,8 +133,6 @@ def test_of_twelve_tasks_ten_have_one_prediction_and_two_are_left_to_try_again(
     assert f"task {batch.corrupt}" in page
     assert f"task {batch.missing}" in page
 
-
-def test_a_task_that_failed_is_predicted_when_its_video_is_there(studio: LabelStudio, guarded: Server, batch: Batch):
     good = studio.call("GET", f"/api/tasks/{batch.good[0]}")["data"]
     studio.call("PATCH", f"/api/tasks/{batch.missing}/", json={"data": good})
     studio.retrieve_predictions(batch.project)
@@ -203,8 +202,15 @@ def test_a_task_that_is_deleted_meanwhile_is_dropped(
     assert "no longer" in hurried.failures()[str(task)]
 
 
+@pytest.fixture
+def stopped(studio: LabelStudio, tmp_path: Path) -> Iterator[Server]:
+    """One that is about to be stopped."""
+    with serving(studio, tmp_path / "stopped", PREDICT_DEADLINE_SECONDS="20") as server:
+        yield server
+
+
 def test_it_stops_quickly_and_leaves_nothing_behind(
-    studio: LabelStudio, hurried: Server, label_config: str, samples: list[Path], tmp_path: Path
+    studio: LabelStudio, stopped: Server, label_config: str, samples: list[Path], tmp_path: Path
 ):
     """Whoever waits is answered, and the model's process ends."""
     project = studio.create_project("Stopped", label_config)
@@ -213,18 +219,18 @@ def test_it_stops_quickly_and_leaves_nothing_behind(
     body = {"tasks": tasks, "label_config": label_config, "project": f"{project}.1"}
     answers: list[int] = []
     waiting = threading.Thread(
-        target=lambda: answers.append(requests.post(f"{hurried.url}/predict", json=body, timeout=30).status_code)
+        target=lambda: answers.append(requests.post(f"{stopped.url}/predict", json=body, timeout=30).status_code)
     )
     waiting.start()
-    assert until(lambda: hurried.counts()["running"] > 0)
-    processes = hurried.processes()
+    assert until(lambda: stopped.counts()["running"] > 0)
+    processes = stopped.processes()
     assert len(processes) >= 3  # gunicorn's two and the model's
-    os.kill(hurried.process.pid, signal.SIGTERM)
-    hurried.process.wait(10)
+    os.kill(stopped.process.pid, signal.SIGTERM)
+    stopped.process.wait(10)
     waiting.join(10)
     assert answers == [200]
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), 5)
-    assert "Traceback" not in hurried.log.read_text()
+    assert "Traceback" not in stopped.log.read_text()
 
 
 def test_basic_auth_is_what_label_studio_sends(guarded: Server):

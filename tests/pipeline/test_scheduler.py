@@ -177,7 +177,7 @@ def test_two_devices_share_the_work_and_either_may_die(videos: list[Path]):
 
 
 def test_a_device_that_hangs_is_replaced_and_its_videos_are_answered(videos: list[Path]):
-    with Scheduler(models_on(["cpu", "cpu"], Load("demo"), silence_seconds=15.0), decoders=2) as started:
+    with Scheduler(models_on(["cpu", "cpu"], Load("demo"), silence_seconds=30.0), decoders=2) as started:
         for model in started.models:
             assert model.wait(120)
         expected = [spans(found) for found in started.predict_all(videos, OPTIONS)]

@@ -481,12 +481,13 @@ def test_restarts_are_no_fault_of_a_task(
 
 def test_what_fails_because_the_server_stops_is_no_failure(start: Callable[..., Server], predicting: Predicting):
     """The model's process ends with it."""
+    others = set(threading.enumerate())
     server = start()
     predicting.errors = {1: [MediaError("no")]}
     predicting.gate.clear()
     server.jobs.submit([task(1)])
     assert becomes(lambda: predicting.asked == [1])
-    [worker] = [thread for thread in threading.enumerate() if thread.name == "work"]
+    [worker] = [thread for thread in set(threading.enumerate()) - others if thread.name == "work"]
     server.jobs.stop()
     predicting.gate.set()
     worker.join()

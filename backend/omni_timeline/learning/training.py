@@ -49,7 +49,7 @@ class Recipe:
             takes more time and memory, and costs more of what the model knew.
     """
 
-    steps: int = 400
+    steps: int = 600
     exercises: int = 6
     replayed: int = 2
     rates: Rates = field(default_factory=lambda: Rates(matrices=2e-3, tokens=1e-2))
@@ -70,7 +70,7 @@ class Recipe:
         return done == self.steps or done * self.checks // self.steps > (done - 1) * self.checks // self.steps
 
 
-WITH_TOWERS = Recipe(rates=Rates(matrices=3e-3, tokens=1e-2), with_towers=True)
+WITH_TOWERS = Recipe(steps=700, rates=Rates(matrices=3e-3, tokens=1e-2), with_towers=True)
 """For looks and sounds that the model has never met."""
 
 
