@@ -1,10 +1,11 @@
 """How quick the server's answers are whatever the model does, what the server costs, and whether its memory grows.
 
     .venv/bin/python benchmarks/server.py
+    .venv/bin/python benchmarks/server.py --only clients    # eight clients, beside the command line's way
 
 Starts the server under gunicorn as in production, with the demo checkpoint, and asks /health and /setup as Label
 Studio does before everything: on a new connection each time. All of it on one machine, so the model and the asking
-compete with the server for its cores. Prints Markdown tables; five minutes on two cores.
+compete with the server for its cores. Prints Markdown tables; eight minutes on two cores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -220,7 +221,7 @@ def clients(folder: Path, rounds: int) -> None:
     clips = mixed_clips(CLIPS, 4, 15)
     # Nobody listens there: predictions are written to the journal as always, and none is pushed.
     label_studio = f"http://127.0.0.1:{free_port()}"
-    with server(folder, "clients", label_studio=label_studio) as (ask, _):
+    with server(folder, "clients", 110.0, label_studio=label_studio) as (ask, _):
         while ask("GET", "/health")[1]["state"] == "loading":
             time.sleep(0.2)
         with scheduler_of(Settings(device=("cpu",))) as scheduler:
@@ -236,22 +237,39 @@ def clients(folder: Path, rounds: int) -> None:
                 "the scheduler alone, 8 videos at a time": partial(at_once, predict_each),
                 ONE_BY_ONE: partial(at_once, ask.open_each),
             }
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
+            found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
             for turn in range(-1, rounds):
                 for name, way in ways.items():
                     videos = [another(folder, clip) for clip in clips]
-                    began = time.perf_counter()
+                    began, worked = time.perf_counter(), processor_seconds()
                     way(videos)
                     if turn >= 0:  # the first ones are slower
-                        seconds[name].append(time.perf_counter() - began)
-        first = next(iter(seconds.values()))
-        print(f"\n| {CLIPS} clips of 4 to 15 s, {rounds} times | videos a minute | of the first |\n|---|---:|---:|")
-        for name, spent in seconds.items():
-            part = statistics.median(one / other for one, other in zip(first, spent, strict=True))
-            print(f"| {name} | {60 * CLIPS / statistics.median(spent):.0f} | {part:.2f} |", flush=True)
+                        found[name].append((time.perf_counter() - began, processor_seconds() - worked))
+        compare(f"{CLIPS} clips of 4 to 15 s, {rounds} times", found)
         print("\n| while | | requests | p50 ms | p99 ms | max ms |\n|---|---|---:|---:|---:|---:|")
-        meanwhile(folder, ask, SELECTIONS, clips * 3, ask.select)
-        meanwhile(folder, ask, ONE_BY_ONE, clips * 3, ask.open_each)
+        meanwhile(folder, ask, SELECTIONS, clips * 2, ask.select)
+        meanwhile(folder, ask, ONE_BY_ONE, clips * 2, ask.open_each)
+
+
+def processor_seconds() -> float:
+    """Of this process and of all that it has started: the scheduler's, the server's and the clients' work."""
+    seconds = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.Error):  # one that ended just now
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
+def compare(what: str, found: dict[str, list[tuple[float, float]]]) -> None:
+    """A table of (seconds, processor seconds), with the median of each beside that of the first row."""
+    print(f"\n| {what} | videos a minute | of the first | processor seconds | of the first |\n|---|" + "---:|" * 4)
+    first = next(iter(found.values()))
+    for name, rounds in found.items():
+        parts = [[one[n] / other[n] for one, other in zip(first, rounds, strict=True)] for n in (0, 1)]
+        wall, work = (statistics.median(each[n] for each in rounds) for n in (0, 1))
+        faster, less = map(statistics.median, parts)
+        print(f"| {name} | {60 * CLIPS / wall:.0f} | {faster:.2f} | {work:.1f} | {less:.2f} |", flush=True)
 
 
 def at_once(act: Callable[[Sequence[Path]], object], videos: Sequence[Path]) -> None:
