@@ -55,6 +55,13 @@ def clips(
         yield Sample(path, duration, sound, scene.events)
 
 
+def mixed_clips(count: int, shortest: float, longest: float) -> list[Path]:
+    """Files of clips, every other one with sound; `count` must be even."""
+    silent = clips(count // 2, sound=False, shortest=shortest, longest=longest)
+    sounding = clips(count // 2, sound=True, shortest=shortest, longest=longest)
+    return [sample.path for pair in zip(silent, sounding, strict=True) for sample in pair]
+
+
 def long_video(
     duration: float, *, sound: bool, seed: int,
     parts: Sequence[tuple[tuple[float, float], float]] = (((40.0, 60.0), 1.0),),

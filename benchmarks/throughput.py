@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from demo_clips import clips, table
+from demo_clips import mixed_clips, table
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.model.isolated import IsolatedModel, models_on
@@ -88,18 +88,14 @@ def after(started: Scheduler, paths: Sequence[Path]) -> tuple[float, list[object
     return spent, [[[s.start, s.end, s.label] for s in each.segments] for each in found if isinstance(each, Prediction)]
 
 
-def sets(count: int, shortest: float, longest: float) -> list[Path]:
-    """Clips, every other one with sound."""
-    silent = clips(count // 2, sound=False, shortest=shortest, longest=longest)
-    sounding = clips(count - count // 2, sound=True, shortest=shortest, longest=longest)
-    return [sample.path for pair in zip(silent, sounding, strict=True) for sample in pair]
-
-
 def speed(checkout: Path | None, model: str, devices: Sequence[str], repeats: int) -> None:
     """Videos a minute, before and after, in turns."""
     rows = []
     with scheduler(model, devices) as started:
-        for name, paths in (("64 clips of 4 to 15 s", sets(64, 4, 15)), ("32 clips of 30 s", sets(32, 29, 31))):
+        for name, paths in (
+            ("64 clips of 4 to 15 s", mixed_clips(64, 4, 15)),
+            ("32 clips of 30 s", mixed_clips(32, 29, 31)),
+        ):
             after(started, paths[:2])
             new, old, same = [], [], None
             for _ in range(repeats):
@@ -122,7 +118,7 @@ def speed(checkout: Path | None, model: str, devices: Sequence[str], repeats: in
 def overlap(models: Sequence[tuple[str, str]], devices: Sequence[str], repeats: int) -> None:
     """Wall time beside decoding alone and generating alone."""
     rows = []
-    paths = sets(64, 4, 15)
+    paths = mixed_clips(64, 4, 15)
     for name, model in models:
         with scheduler(model, devices) as started:
             after(started, paths[:2])
@@ -191,7 +187,7 @@ def generate_alone(model: IsolatedModel, runs: Sequence[VideoRun]) -> float:
 def memory(model: str, devices: Sequence[str]) -> None:
     """The most that this process and all its children take, above what they take when idle."""
     rows = []
-    short = sets(64, 4, 15)
+    short = mixed_clips(64, 4, 15)
     for count in (64, 640):
         with scheduler(model, devices) as started:
             after(started, short[:2])

@@ -52,7 +52,7 @@ def decode(backlog: Backlog, job: Job, now: float = 0.0, **cost: Any) -> ReadyRo
 
 @pytest.fixture
 def backlog() -> Backlog:
-    return Backlog(memory_bytes=1000)
+    return Backlog(memory_bytes=10**9)
 
 
 # --- whose turn it is to be decoded ----------------------------------------------------------------------------------
@@ -77,6 +77,8 @@ def test_a_question_goes_before_requests_and_requests_before_background_work():
     submitted = 100.0  # all at once
     due = {priority: submitted + priority.value for priority in Priority}
     assert due[Priority.INTERACTIVE] < due[Priority.REQUEST] < due[Priority.BACKGROUND]
+    waiting_for_minutes = submitted - 300.0 + Priority.REQUEST.value
+    assert due[Priority.INTERACTIVE] < waiting_for_minutes
 
 
 def test_nobody_starves(backlog: Backlog):
@@ -114,11 +116,42 @@ def test_no_more_videos_are_open_than_there_may_be_but_a_question_is_let_in(back
     assert backlog.next_job() is question
 
 
-def test_what_is_decoded_ahead_is_bounded_by_memory_and_one_clip_always_goes(backlog: Backlog):
-    assert backlog.has_room_for(10**9)
-    backlog.bytes_in_use = 600
-    assert backlog.has_room_for(400)
-    assert not backlog.has_room_for(401)
+def test_what_is_decoded_ahead_is_bounded_by_memory_and_one_clip_always_goes():
+    first, second, third = (begun(job(f"{number}.mp4", due=float(number))) for number in range(3))
+    backlog = Backlog(memory_bytes=2 * first.next_bytes + 1)
+    for each in (first, second, third):
+        backlog.add(each)
+    assert backlog.next_job() is first
+    assert backlog.reserve(first) == first.next_bytes > 0
+    assert backlog.next_job() is second
+    assert backlog.reserve(second) == first.next_bytes
+    assert backlog.next_job() is None
+    assert backlog.reserve(third) is None
+    assert backlog.bytes_in_use == 2 * first.next_bytes
+    backlog.release(first.next_bytes)
+    assert backlog.next_job() is third
+    small = Backlog(memory_bytes=1)
+    assert small.reserve(begun(job())) is not None
+
+
+def test_a_small_clip_does_not_go_past_a_large_one_that_waits_for_room():
+    large = begun(job("large.mp4", due=1.0))
+    small = begun(Job(Path("small.mp4"), PredictOptions(frames=4), due=2.0))
+    assert small.next_bytes < large.next_bytes
+    backlog = Backlog(memory_bytes=large.next_bytes, bytes_in_use=large.next_bytes - small.next_bytes)
+    for each in (large, small):
+        backlog.add(each)
+    assert backlog.next_job() is None
+
+
+def test_a_question_does_not_wait_for_room(backlog: Backlog):
+    backlog.bytes_in_use = backlog.memory_bytes
+    request, question = begun(job(due=1.0)), begun(job("question.mp4", urgent=True))
+    for each in (request, question):
+        backlog.add(each)
+    assert backlog.next_job() is question
+    assert backlog.reserve(question) == question.next_bytes
+    assert backlog.next_job() is None
 
 
 # --- which rows go into a model --------------------------------------------------------------------------------------

@@ -143,6 +143,14 @@ def test_a_question_is_answered_while_a_long_video_is_at_work(
     assert spans(background.result())
 
 
+def test_with_room_for_one_clip_all_videos_are_answered_and_a_question_too(scheduler: Scheduler, videos: list[Path]):
+    with Scheduler([IsolatedModel(DEMO)], decoders=2, memory_bytes=1) as small:
+        waiting = [small.submit(video, OPTIONS) for video in videos[:5]]
+        question = small.submit(videos[5], OPTIONS, priority=Priority.INTERACTIVE)
+        expected = list(scheduler.predict_all(videos[:6], OPTIONS))
+        assert [spans(each.result()) for each in (*waiting, question)] == [spans(each) for each in expected]
+
+
 def test_without_a_model_every_video_says_why():
     with Scheduler([IsolatedModel(Load("/nowhere/at/all"))]) as started:
         early = started.submit(Path("a.mp4"))

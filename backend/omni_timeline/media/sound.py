@@ -133,10 +133,11 @@ class _Reader:
             if enter is not None and track.stamps is not None:
                 begin = (track.zero + enter) / stream.time_base
                 packets = (packet for packet in packets if packet.pts is None or packet.pts >= begin)
-            due = 0.0
+            due, tick = 0.0, stream.time_base  # asked for once: it is made anew each time
             for packet in chain(packets, (None,)):
                 for frame in self._decoded(stream, packet):
-                    second = due if frame.pts is None else float(frame.pts * stream.time_base) - track.zero
+                    # Rounded once, like the fraction, in a fraction of its time.
+                    second = due if frame.pts is None else frame.pts * tick.numerator / tick.denominator - track.zero
                     yield second, frame
                     due = second + frame.samples / frame.sample_rate
 
@@ -182,7 +183,7 @@ class _Reader:
         except (av.error.FFmpegError, ValueError) as error:  # sound of a kind there is none, from a damaged header
             self._lose(error, second, lasting)
             return []
-        return [piece.to_ndarray().reshape(piece.samples, -1) for piece in pieces if piece is not None]
+        return [_samples(piece) for piece in pieces if piece is not None]
 
     def _lose(self, error: Exception, second: float, lasting: float) -> None:
         reason = getattr(error, "strerror", None) or str(error)
@@ -205,6 +206,12 @@ def _forget_the_layout(context: Any) -> None:
     """
     if channels := context.layout.nb_channels:
         context.layout = f"{channels} channels"
+
+
+def _samples(piece: Any) -> NDArray[np.float32]:
+    """The samples (n, channels) of a frame in the format "flt", where they lie: `to_ndarray` copies them, slowly."""
+    count = piece.samples * piece.layout.nb_channels  # the plane is longer, to be aligned
+    return np.frombuffer(piece.planes[0], np.float32, count).reshape(piece.samples, -1)
 
 
 def _kind(frame: Any) -> tuple[Any, ...]:

@@ -74,6 +74,11 @@ class Job:
         """Whether a window could be decoded now."""
         return not self.is_decoding and (self.run is None or self.run.has_window)
 
+    @property
+    def next_bytes(self) -> int:
+        """How much memory its next clip takes, at most; 0 where that is not known."""
+        return 0 if self.run is None else self.run.next_bytes
+
 
 @dataclass(eq=False)
 class ReadyRow:
@@ -143,12 +148,15 @@ class Backlog:
         return self.jobs()
 
     def next_job(self) -> Job | None:
-        """The job that is due first of those with a window to decode; it is open and decoding from now on."""
+        """The job that is due first of those with a window to decode; it is open and decoding from now on.
+
+        None also where there is no room for its clip: then the others wait with it, or it might wait forever.
+        """
         has_room = len(self.open) < MAX_OPEN
         able = [job for job in self.open if job.has_window]
         able += [job for job in self.waiting if has_room or job.is_urgent]
         job = min(able, key=lambda job: job.due, default=None)
-        if job is None:
+        if job is None or not self._may_decode(job):
             return None
         if job in self.waiting:
             self.waiting.remove(job)
@@ -156,9 +164,16 @@ class Backlog:
         job.is_decoding = True
         return job
 
-    def has_room_for(self, needed: int) -> bool:
-        """Whether a clip of so many bytes may be decoded now; one always may, however large it is."""
-        return not self.bytes_in_use or self.bytes_in_use + needed <= self.memory_bytes
+    def reserve(self, job: Job) -> int | None:
+        """Set memory aside for the next clip of a job; how many bytes, None where there is no room at present."""
+        if not self._may_decode(job):
+            return None
+        self.bytes_in_use += job.next_bytes
+        return job.next_bytes
+
+    def _may_decode(self, job: Job) -> bool:
+        """Whether there is room for its next clip; for one there always is, however large, and for a question."""
+        return job.is_urgent or not self.bytes_in_use or self.bytes_in_use + job.next_bytes <= self.memory_bytes
 
     def decoded(self, row: ReadyRow) -> None:
         """A window was decoded."""

@@ -76,8 +76,9 @@ class Decoding:
         return None
 
     def _decode_one(self, job: Job) -> None:
-        """Open the video if it is not open, and decode its next window.
+        """Open the video if it is not open, and decode its next window if there is room for it.
 
+        Without room it is left for later: a thread that waited could not decode for a question that comes meanwhile.
         A short one is closed at once: hundreds may wait for the model, most of them need no second look, and each open
         video has a process.
         """
@@ -85,13 +86,10 @@ class Decoding:
             self._open(job)
         run = job.run
         assert run is not None
-        if (turn := run.next_window()) is None:
-            return
-        number, window = turn
-        needed = run.clip_bytes(window)
         with self._backlog.change:
-            self._backlog.change.wait_for(lambda: self._backlog.is_closed or self._backlog.has_room_for(needed))
-            self._backlog.bytes_in_use += needed
+            if (needed := self._backlog.reserve(job)) is None or (turn := run.next_window()) is None:
+                return
+        number, window = turn
         began = time.perf_counter()
         try:
             clip = self._load(job, run, window)
@@ -99,7 +97,8 @@ class Decoding:
             self._backlog.release(needed)
             raise
         self._statistics.decoded(time.perf_counter() - began)
-        kind = clip.audio is not None, run.options.adapter  # a model answers with one adapter at a time
+        # A model answers with one adapter at a time. A question goes by itself: company would make it slower.
+        kind = clip.audio is not None, run.options.adapter, job.is_urgent
         cost = RowCost(job.due, run.family.clip_tokens(clip) + WORDS_TOKENS, kind)
         with self._backlog.change:
             self._backlog.decoded(ReadyRow(job, run, number, clip, needed, cost, time.monotonic()))

@@ -96,9 +96,13 @@ class Progress:
 
 
 class Priority(Enum):
-    """How urgent a video is: the value is how many seconds after its submission it is due."""
+    """How urgent a video is: the value is how many seconds after its submission it is due.
 
-    INTERACTIVE = 0.0
+    A question from the labeling page goes before all requests of the last eleven minutes, since a slow model may have
+    as much to do for them.
+    """
+
+    INTERACTIVE = -600.0
     REQUEST = 60.0
     BACKGROUND = 600.0
 

@@ -104,6 +104,13 @@ class VideoRun:
         return self._round is not None and self._handed_out < len(self._round.windows)
 
     @property
+    def next_bytes(self) -> int:
+        """How much memory the clip of the next window takes, at most; 0 where there is none."""
+        if self._round is None or not self.has_window:
+            return 0
+        return self.clip_bytes(self._round.windows[self._handed_out])
+
+    @property
     def is_short(self) -> bool:
         """Whether one window holds all of it, so that to open it again costs little."""
         longest = self.options.longest_window
