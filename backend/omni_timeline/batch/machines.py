@@ -64,7 +64,8 @@ def this_machine(
 
     checkpoint = Checkpoint.find(load.name, load.hub).quantized_version(load.quantization)
     parts = make_parts()
-    scheduler = Scheduler(models_on(devices, load), limits=parts.limits, decoders=decoders)
+    models = models_on(devices, load, silence_seconds=parts.silence_seconds)
+    scheduler = Scheduler(models, limits=parts.limits, decoders=decoders, memory_bytes=parts.clip_bytes)
     try:
         yield Machines("local", checkpoint, lambda plan: LocalEngine(scheduler, parts.files, parts.cache, plan))
     finally:

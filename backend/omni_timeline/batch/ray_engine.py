@@ -286,7 +286,10 @@ class Predicting:
         self._parts = make_parts()
         self._plan = plan
         self._videos = CarriedVideos(Decoder(self._parts.limits))
-        self._scheduler = Scheduler([IsolatedModel(load)], opener=self._videos, decoders=MODEL_DECODERS)
+        model = IsolatedModel(load, silence_seconds=self._parts.silence_seconds)
+        self._scheduler = Scheduler(
+            [model], opener=self._videos, decoders=MODEL_DECODERS, memory_bytes=self._parts.clip_bytes
+        )
         self._scheduler.start()
         self._scheduler.wait()
         if self._scheduler.checkpoint_version != checkpoint:
