@@ -26,6 +26,8 @@ SURVEY_SECONDS = 1800.0  # s: the time to download a checkpoint
 # No reports to Ray's makers; and no lines of its C++ on the terminal: what matters comes as exceptions.
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
+LOCAL = "local"  # without an address Ray would look for another program's cluster on this machine
+
 log = logging.getLogger(__name__)
 
 
@@ -197,7 +199,7 @@ def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Clust
         needed = (wanted.workers or 1) + (wanted.decoders or 1)
         quiet |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
-        ray.init(address, **quiet)
+        ray.init(address or LOCAL, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise OmniTimelineError(f"There is no Ray cluster at {address or 'this machine'}: {error}") from error
     with redirect_stdout(_RayOutput()):
