@@ -6,12 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from omni_timeline import processes
 from omni_timeline.batch.job import Engine
 from omni_timeline.batch.nodes import MakeParts
 from omni_timeline.batch.outcomes import Plan
 from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.model.isolated import models_on
 from omni_timeline.model.wire import Load
+
+# Ray reads these when it is imported. No reports to its makers; no lines of its C++ on the terminal: what matters comes
+# as exceptions; and from a Ray of our own no statistics, since it has no dashboard that would show them.
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+WITHOUT_STATISTICS = {
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_metrics_report_interval_ms": "60000",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ def ray_cluster(address: str | None, load: Load, wanted: Wanted, make_parts: Mak
     Raises:
         OmniTimelineError: there is no such cluster, or the model can run on none of its machines.
     """
+    processes.set_defaults(RAY_ENVIRONMENT if address else {**RAY_ENVIRONMENT, **WITHOUT_STATISTICS})
     from omni_timeline.batch.cluster import connected
     from omni_timeline.batch.ray_engine import RayEngine
 

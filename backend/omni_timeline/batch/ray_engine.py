@@ -102,10 +102,11 @@ class RayEngine:
         count = 0
         try:
             dataset = self._dataset(feeder.queue, admission, sizes)
-            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                for row in batch[ROW]:
-                    count += 1
-                    yield pickle.loads(row.as_py())
+            for bundle in dataset.iter_internal_ref_bundles():  # `iter_batches` tells Ray's statistics of each row
+                for table in ray.get([entry.ref for entry in bundle.blocks]):
+                    for row in table[ROW]:
+                        count += 1
+                        yield pickle.loads(row.as_py())
         except (RayError, RuntimeError, TimeoutError) as error:
             if not count:
                 raise _told(error) from error
@@ -343,6 +344,7 @@ def _configure_ray_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a row that is lost is listed again
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    context.memory_usage_poll_interval_s = None  # a thread for each row
     context.target_max_block_size, context.target_min_block_size = 1, 0
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = STUCK_SECONDS
