@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -36,6 +34,7 @@ from e2e.backends import Server, different, serving, until
 from e2e.health import Health
 from e2e.label_studio import LabelStudio, label_studio
 from e2e.proxy import Proxy, proxied
+from small_disk import fill, run_again
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
@@ -156,12 +155,7 @@ def answer_wrongly(*faults: str) -> Fault:
 
 
 def fill_the_disk(soak: Soak) -> None:
-    filler = soak.folder / "cache" / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    time.sleep(FULL_SECONDS)
-    filler.unlink()
+    fill(soak.folder / "cache", FULL_SECONDS)
 
 
 FAULTS: dict[str, Fault] = {
@@ -264,12 +258,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         (folder / "cache").mkdir()
-        script = f"mount -t tmpfs -o size={CACHE_MIB}m none {folder}/cache"
-        small_disk = [shutil.which("unshare") or "unshare", "-rm", "sh", "-c"]
-        with suppress(OSError):
-            if subprocess.run([*small_disk, script], capture_output=True).returncode == 0:
-                again = [sys.executable, *sys.argv, "--folder", str(folder)]
-                sys.exit(subprocess.run([*small_disk, f'{script} && exec "$@"', "sh", *again]).returncode)
+        code = run_again(folder / "cache", CACHE_MIB, *sys.argv[1:], "--folder", str(folder))
+        if code is not None:
+            sys.exit(code)
         print("This machine lets nobody mount a file system in a name space: no disk is filled.")
         faults = {name: act for name, act in FAULTS.items() if act is not fill_the_disk}
         sys.exit(not run(folder, arguments.minutes, arguments.pause, faults))

@@ -116,12 +116,20 @@ def test_a_prediction_that_is_refused_has_failed():
     assert outcomes == [Failed(predicted(10).task, str(REFUSED))]
 
 
-def test_what_label_studio_never_takes_fails_in_the_end():
+@pytest.mark.parametrize("errors", [[BUSY], [UNCLEAR], [BUSY] * (MAX_ROUNDS - 1) + [UNCLEAR]])
+def test_what_label_studio_never_takes_fails_in_the_end(errors: list[Exception]):
     shelf = Shelf.of(2)
-    shelf.faults = [BUSY] * 100
+    shelf.faults = errors * 100
     outcomes, pauses = stored(shelf, [10])
-    assert outcomes == [Failed(predicted(10).task, str(BUSY))]
+    assert outcomes == [Failed(predicted(10).task, str(errors[-1]))]
     assert len(pauses) == MAX_ROUNDS
+
+
+def test_a_last_answer_that_got_lost_is_looked_for():
+    shelf = Shelf.of(2)
+    shelf.faults = [BUSY] * (MAX_ROUNDS - 1) + [raising(UNCLEAR)]
+    outcomes, _ = stored(shelf, [10])
+    assert kinds(outcomes) == [Predicted]
 
 
 def test_a_bad_token_ends_the_job():

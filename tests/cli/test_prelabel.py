@@ -25,6 +25,10 @@ CONFIG = ROOT / "label_config.xml"
         (["--export", "out.txt", "--label-config", CONFIG], ".jsonl"),
         (["--export", "out.jsonl", "--label-config", CONFIG, "--follow"], "--follow needs Label Studio"),
         (["--export", "out.jsonl", "--label-config", CONFIG, "--project", "1"], "--project needs Label Studio"),
+        (
+            ["--export", "out.jsonl", "--label-config", CONFIG, "--report", "out.json"],
+            "out.json gets the list of predictions",
+        ),
         (["--project", "1"], "LABEL_STUDIO_URL (or --url) and LABEL_STUDIO_API_KEY"),
         (
             ["--export", "out.jsonl", "--label-config", CONFIG, "--engine", "local", "--address", "auto"],
@@ -64,6 +68,10 @@ def test_a_dry_run_says_what_would_be_predicted_and_writes_nothing(
     assert "2 tasks would be predicted; 0 have a prediction already" in out
     assert "a.mp4" in out
     assert not Path("out.jsonl").exists()
+    code, out, err = run(capsys, "prelabel", *arguments, "--dry-run", "--limit", "1")
+    assert code == 0, err
+    assert "1 tasks would be predicted" in out
+    assert "b.mov" not in out
 
 
 def test_without_ray_it_runs_here_and_says_how_to_get_more(

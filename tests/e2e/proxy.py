@@ -24,11 +24,12 @@ WRONG: dict[str, tuple[int, bytes]] = {
 
 @dataclass
 class Proxy:
-    """Passes on what it gets. What concerns predictions and tokens goes wrong, one call after the other.
+    """Passes on what it gets. Calls go wrong, one after the other.
 
     Attributes:
         faults: "500", "429", "401", "html", "late 500" (after it has passed the request on) and "late end" (and then
             hangs up); "" goes well, and so does what comes when there are none left.
+        paths: how the paths of calls begin that may go wrong.
         injected: what went wrong so far.
         last: what went wrong last.
         hold_after: so many pushes pass; those after them wait for `gate`.
@@ -36,6 +37,7 @@ class Proxy:
 
     url: str = ""
     faults: list[str] = field(default_factory=list)
+    paths: tuple[str, ...] = ("/api/predictions", "/api/token")
     injected: Counter[str] = field(default_factory=Counter)
     last: str = ""
     pushes: int = 0
@@ -45,9 +47,9 @@ class Proxy:
 
     def fault(self, method: str, path: str) -> str:
         with self.lock:
-            meant = path.startswith(("/api/predictions", "/api/token")) and bool(self.faults)
+            meant = path.startswith(self.paths) and bool(self.faults)
             if meant and self.faults[0].startswith("late"):
-                meant = method == "POST" and path.startswith("/api/predictions")  # where it could make a second copy
+                meant = method == "POST" and "/predictions" in path  # where it could make a second copy
             wrong = self.faults.pop(0) if meant else ""
             if wrong:
                 self.injected[wrong] += 1
@@ -70,9 +72,12 @@ def proxied(url: str) -> Iterator[Proxy]:
             wrong = proxy.fault(self.command, self.path)
             if not wrong or wrong.startswith("late"):
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                answer = requests.request(
-                    self.command, url + self.path, data=body, headers=headers, timeout=60, allow_redirects=False
-                )
+                try:
+                    answer = requests.request(
+                        self.command, url + self.path, data=body, headers=headers, timeout=60, allow_redirects=False
+                    )
+                except requests.ConnectionError:  # it is stopped
+                    return
                 status, content = answer.status_code, answer.content
             if wrong == "late end":
                 return

@@ -9,11 +9,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +21,12 @@ from omni_timeline.synthetic import draw_scene, write_video
 from places import ROOT
 
 from .backends import command_of, different, family, until
-from .label_studio import LabelStudio, label_studio, local_environ
+from .label_studio import LabelStudio, label_studio
+from .prelabeling import INTERRUPTED, LOCAL, PREDICTED, SOME_FAILED, Studio, parent, prelabel, those
 
 pytestmark = pytest.mark.e2e
 
-PREDICTED, SOME_FAILED, INTERRUPTED = 0, 1, 130  # exit codes
 PATIENCE = 240.0  # s; only a test that fails waits so long
-LOCAL = "/data/local-files/?d="
-
-
-@dataclass
-class Studio:
-    """A Label Studio that can be stopped and started again, with all that it keeps."""
-
-    open: Callable[[], AbstractContextManager[LabelStudio]]
-    running: AbstractContextManager[LabelStudio] | None = None
-    now: LabelStudio = field(init=False)
-
-    def start(self) -> None:
-        self.running = self.open()
-        self.now = self.running.__enter__()
-
-    def stop(self) -> None:
-        if self.running is not None:
-            self.running.__exit__(None, None, None)
-            self.running = None
-
-    def project(self, *videos: str) -> int:
-        """A new project with a task for each video; its number."""
-        number = self.now.create_project("prelabel", (ROOT / "label_config.xml").read_text())
-        if not videos:
-            return number
-        rows = [{"data": {"video": video}} for video in videos]
-        self.now.call("POST", f"/api/projects/{number}/import", json=rows)
-        return number
-
-    def tasks(self, project: int) -> dict[str, dict[str, Any]]:
-        """The tasks of a project with their predictions, by what they call their video."""
-        listed = self.now.call("GET", "/api/tasks", params={"project": project, "page_size": 1000, "fields": "all"})
-        return {task["data"]["video"]: task for task in listed["tasks"]}
-
-    def predicted(self, project: int) -> int:
-        """How many predictions a project has."""
-        return int(self.now.call("GET", f"/api/projects/{project}/")["total_predictions_number"])
 
 
 @pytest.fixture(scope="module")
@@ -101,45 +60,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def prelabel(own: Studio, clips: Path, folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """The command, running; ended with all that it has started at the end."""
-    environ = local_environ(
-        LABEL_STUDIO_URL=own.now.url,
-        LABEL_STUDIO_API_KEY=own.now.token,
-        LOCAL_FILES_ROOT=str(clips),
-        CACHE_DIR=str(folder / "cache"),
-        MODEL="demo",
-        DEVICE="cpu",
-    )
-    command = [sys.executable, "-m", "omni_timeline", "prelabel", *map(str, arguments)]
-    with (folder / "log").open("a") as log:
-        process = subprocess.Popen(
-            command, env=environ, stdout=log, stderr=log, text=True, start_new_session=True, cwd=folder
-        )
-    try:
-        yield process
-    finally:
-        for pid in family(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
-
-
 def run(own: Studio, clips: Path, folder: Path, *arguments: object) -> tuple[int, dict[str, Any]]:
     """Exit code and report of the command, run to its end."""
-    with prelabel(own, clips, folder, *arguments, "--report", folder / "report.json") as process:
+    with prelabel(own.now, clips, folder, *arguments, "--report", folder / "report.json") as process:
         code = process.wait(PATIENCE)
     return code, json.loads((folder / "report.json").read_text())
-
-
-def those(process: subprocess.Popen[str], what: bytes) -> list[int]:
-    """The processes of the command whose command line has this in it."""
-    return [pid for pid in family(process.pid) if what in command_of(pid)]
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def copies(own: Studio, project: int) -> dict[str, int]:
@@ -152,11 +77,14 @@ def versions(own: Studio, project: int, video: str) -> set[str]:
     return {each["model_version"] for each in own.tasks(project)[video]["predictions"]}
 
 
-def dry_run(own: Studio, clips: Path, folder: Path, project: int) -> tuple[int, str]:
+def dry_run(own: Studio, clips: Path, folder: Path, project: int, *arguments: object) -> tuple[int, list[str]]:
     """Exit code and output of a dry run."""
-    with prelabel(own, clips, folder, "--project", project, "--engine", "local", "--dry-run") as process:
+    log = folder / "log"
+    before = len(log.read_text()) if log.exists() else 0
+    every = ("--project", project, "--engine", "local", "--dry-run", *arguments)
+    with prelabel(own.now, clips, folder, *every) as process:
         code = process.wait(PATIENCE)
-    return code, (folder / "log").read_text()
+    return code, log.read_text()[before:].splitlines()
 
 
 def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own: Studio, clips: Path, tmp_path: Path):
@@ -168,7 +96,7 @@ def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own:
     own.now.create_task(project, good[-1])
     assert len(good) + len(bad) == 60
 
-    with prelabel(own, clips, tmp_path, "--project", project, "--engine", "ray") as process:
+    with prelabel(own.now, clips, tmp_path, "--project", project, "--engine", "ray") as process:
         assert until(lambda: bool(those(process, b"omni_timeline.media.worker")), PATIENCE), tmp_path
         os.kill(those(process, b"omni_timeline.media.worker")[0], signal.SIGKILL)
         assert until(lambda: own.predicted(project) > 0, PATIENCE)
@@ -184,7 +112,7 @@ def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own:
         assert own.predicted(project) < len(good)  # it was in the middle of it
     assert until(lambda: not any(b"omni_timeline" in command_of(pid) for pid in of_the_driver), PATIENCE)
 
-    with prelabel(own, clips, tmp_path, "--project", project, "--engine", "ray") as process:
+    with prelabel(own.now, clips, tmp_path, "--project", project, "--engine", "ray") as process:
         before = own.predicted(project)
         assert until(lambda: own.predicted(project) > before, PATIENCE)
         own.stop()
@@ -208,7 +136,7 @@ def test_a_machine_that_leaves_the_cluster_takes_no_task_with_it(own: Studio, cl
         cluster.add_node(num_cpus=2, include_dashboard=False, env_vars=environs[0])
         leaving = cluster.add_node(num_cpus=2, env_vars=environs[1])
         arguments = ("--project", project, "--address", cluster.address, "--num-workers", 2, "--num-decoders", 2)
-        with prelabel(own, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
+        with prelabel(own.now, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
             assert until(lambda: own.predicted(project) > 0 or process.poll() is not None, PATIENCE)
             cluster.remove_node(leaving, allow_graceful=False)
             assert own.predicted(project) < len(videos)
@@ -229,11 +157,12 @@ def test_following_it_replaces_old_versions_and_stops_when_asked_to(own: Studio,
 
     code, out = dry_run(own, clips, tmp_path, project)
     assert (code, own.predicted(project)) == (PREDICTED, 2)
-    assert "2 tasks would be predicted; 0 have a prediction already" in out
-    assert "drawn0-0.mp4" in out
+    assert "2 tasks would be predicted; 0 have a prediction already" in out[0]
+    assert "drawn0-0.mp4" in out[1]
+    assert len(out) == 3
 
     arguments = ("--project", project, "--engine", "local", "--follow", "--replace-versions", "old-1")
-    with prelabel(own, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
+    with prelabel(own.now, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
         assert until(lambda: versions(own, project, first) == versions(own, project, second) != {"old-1"}, PATIENCE)
         own.now.create_task(project, new)
         assert until(lambda: len(versions(own, project, new)) == 1, PATIENCE)
@@ -242,6 +171,33 @@ def test_following_it_replaces_old_versions_and_stops_when_asked_to(own: Studio,
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["predicted"], report["removed_predictions"], report["stopped"]) == (3, 2, True)
     assert copies(own, project) == {first: 1, second: 1, new: 1}
+    number = own.tasks(project)[first]["id"]
+    code, out = dry_run(own, clips, tmp_path, project, "--task-ids", f"{number},999999")
+    assert "0 tasks would be predicted; 1 have a prediction already" in out[0]
+    assert out[1:] == [f"  999999: Project {project} has no task 999999."]
+
+
+def test_some_of_the_tasks_are_predicted_and_no_others(own: Studio, clips: Path, tmp_path: Path):
+    videos = [LOCAL + path.name for path in sorted(clips.glob("drawn*"))[:6]]
+    project = own.project(*videos)
+    numbers = {video: task["id"] for video, task in own.tasks(project).items()}
+    few = {"filter": "filter:tasks:id", "operator": "less", "type": "Number", "value": numbers[videos[3]]}
+    filters = {"filters": {"conjunction": "and", "items": [few]}}
+    view = own.now.call("POST", "/api/dm/views/", json={"project": project, "data": filters})["id"]
+
+    code, report = run(
+        own, clips, tmp_path, "--project", project, "--engine", "local", "--task-ids", numbers[videos[0]]
+    )
+    assert (code, report["predicted"], report["already_there"]) == (PREDICTED, 1, 0)
+    assert copies(own, project) == {**dict.fromkeys(videos, 0), videos[0]: 1}
+    of_view = ("--view", view, "--limit", 1)
+    _, out = dry_run(own, clips, tmp_path, project, *of_view)
+    assert "1 tasks would be predicted; 1 have a prediction already" in out[0]
+    code, report = run(own, clips, tmp_path, "--project", project, "--engine", "local", *of_view)
+    assert (code, report["predicted"], report["already_there"]) == (PREDICTED, 1, 1)
+    code, report = run(own, clips, tmp_path, "--project", project, "--engine", "local", "--view", view)
+    assert (code, report["predicted"], report["already_there"]) == (PREDICTED, 1, 2)
+    assert copies(own, project) == {video: int(place < 3) for place, video in enumerate(videos)}
 
 
 def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips: Path, tmp_path: Path):
@@ -252,12 +208,14 @@ def test_without_access_to_label_studio_it_imports_the_result(own: Studio, clips
         (folder / name).symlink_to(clips / name)
     output = tmp_path / "out.jsonl"
     arguments = ("--export", output, "--videos", folder, "--label-config", ROOT / "label_config.xml")
-    with prelabel(own, clips, tmp_path, *arguments, "--engine", "local") as process:
+    reported = tmp_path / "report.json"
+    with prelabel(own.now, clips, tmp_path, *arguments, "--engine", "local", "--report", reported) as process:
         assert until(lambda: output.exists() and bool(output.read_bytes()), PATIENCE)
         os.killpg(process.pid, signal.SIGINT)
         assert until(lambda: "once more stops" in (tmp_path / "log").read_text() or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE) == INTERRUPTED
+    assert json.loads(reported.read_text())["stopped"]
     (folder / "text.mp4").symlink_to(clips / "text.mp4")
     left = len(names) - len(output.read_bytes().splitlines())
     code, report = run(own, clips, tmp_path, *arguments, "--engine", "local")

@@ -89,6 +89,7 @@ def test_a_prediction_is_stored_with_its_task(answers: Answers):
         (404, {}, b'{"detail": "Not found."}', "gone"),
         (400, {}, b'{"validation_errors": {"task": ["Invalid pk"]}}', "gone"),
         (400, {}, b'{"validation_errors": {"score": ["not a number"]}}', "refused"),
+        (504, {}, b"", "unclear"),
         (0, {}, b"", "unclear"),
     ],
 )

@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from omni_timeline import processes
 from omni_timeline.batch.machines import Wanted
 from omni_timeline.batch.nodes import Admission, NodeReport, admit, report
 from omni_timeline.errors import OmniTimelineError, RequestError
@@ -23,8 +22,8 @@ from omni_timeline.model.wire import Load
 DECODERS_PER_MODEL = 8  # at most, by default; docs/prelabel.md has the arithmetic
 SURVEY_SECONDS = 1800.0  # s: the time to download a checkpoint
 
-# No reports to Ray's makers; and no lines of its C++ on the terminal: what matters comes as exceptions.
-RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+LOCAL = "local"  # without an address Ray would look for another program's cluster on this machine
 
 log = logging.getLogger(__name__)
 
@@ -191,13 +190,12 @@ def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Clust
     Raises:
         OmniTimelineError: there is no cluster at this address.
     """
-    processes.set_defaults(RAY_ENVIRONMENT)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         needed = (wanted.workers or 1) + (wanted.decoders or 1)
         quiet |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
-        ray.init(address, **quiet)
+        ray.init(address or LOCAL, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise OmniTimelineError(f"There is no Ray cluster at {address or 'this machine'}: {error}") from error
     with redirect_stdout(_RayOutput()):

@@ -6,12 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from omni_timeline import processes
 from omni_timeline.batch.job import Engine
 from omni_timeline.batch.nodes import MakeParts
 from omni_timeline.batch.outcomes import Plan
 from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.model.isolated import models_on
 from omni_timeline.model.wire import Load
+
+# Ray reads these when it is imported. No reports to its makers; no lines of its C++ on the terminal: what matters comes
+# as exceptions; and from a Ray of our own no statistics, since it has no dashboard that would show them.
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+WITHOUT_STATISTICS = {
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_metrics_report_interval_ms": "60000",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ def this_machine(
 
     checkpoint = Checkpoint.find(load.name, load.hub).quantized_version(load.quantization)
     parts = make_parts()
-    scheduler = Scheduler(models_on(devices, load), limits=parts.limits, decoders=decoders)
+    models = models_on(devices, load, silence_seconds=parts.silence_seconds)
+    scheduler = Scheduler(models, limits=parts.limits, decoders=decoders, memory_bytes=parts.clip_bytes)
     try:
         yield Machines("local", checkpoint, lambda plan: LocalEngine(scheduler, parts.files, parts.cache, plan))
     finally:
@@ -84,6 +95,7 @@ def ray_cluster(address: str | None, load: Load, wanted: Wanted, make_parts: Mak
     Raises:
         OmniTimelineError: there is no such cluster, or the model can run on none of its machines.
     """
+    processes.set_defaults(RAY_ENVIRONMENT if address else {**RAY_ENVIRONMENT, **WITHOUT_STATISTICS})
     from omni_timeline.batch.cluster import connected
     from omni_timeline.batch.ray_engine import RayEngine
 

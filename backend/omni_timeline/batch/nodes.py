@@ -18,8 +18,10 @@ from omni_timeline.errors import ModelError, OmniTimelineError
 from omni_timeline.label_studio.tasks import Videos
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.checkpoint import Checkpoint
+from omni_timeline.model.isolated import SILENCE_SECONDS
 from omni_timeline.model.wire import Load
 from omni_timeline.pipeline.cache import PredictionCache
+from omni_timeline.pipeline.scheduler import MEMORY_BYTES
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -32,11 +34,15 @@ class Parts:
         files: fetches videos, and keeps the last ones.
         cache: predictions that were made before.
         limits: what one video may ask of a decoder.
+        silence_seconds: how long the process of a model may give no sign of life.
+        clip_bytes: memory for decoded clips that wait for the model.
     """
 
     files: Videos
     cache: PredictionCache
     limits: DecodeLimits
+    silence_seconds: float = SILENCE_SECONDS
+    clip_bytes: int = MEMORY_BYTES
 
 
 class FewAtATime:

@@ -27,6 +27,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, read_datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError
 from ray.util.queue import Queue
 
@@ -71,6 +72,7 @@ class RayEngine:
         make_parts: what predicting needs on each of them; sent to them, with whatever it holds.
         plan: how the tasks are predicted.
         load: which checkpoint.
+        stuck_seconds: without any progress, after which a pass is broken off; one that waits for tasks just ends.
 
     Attributes:
         capacity: how many tasks it has a use for at a time.
@@ -80,8 +82,17 @@ class RayEngine:
         ModelError: the model can run on none of them.
     """
 
-    def __init__(self, cluster: Cluster, make_parts: MakeParts, plan: Plan, load: Load) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        make_parts: MakeParts,
+        plan: Plan,
+        load: Load,
+        *,
+        stuck_seconds: float = STUCK_SECONDS,
+    ) -> None:
         self._cluster = cluster
+        self._stuck_seconds = stuck_seconds
         self._make_parts = make_parts
         self._plan = plan
         self._load = load
@@ -102,11 +113,14 @@ class RayEngine:
         count = 0
         try:
             dataset = self._dataset(feeder.queue, admission, sizes)
-            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                for row in batch[ROW]:
-                    count += 1
-                    yield pickle.loads(row.as_py())
-        except (RayError, RuntimeError, TimeoutError) as error:
+            for bundle in dataset.iter_internal_ref_bundles():  # `iter_batches` tells Ray's statistics of each row
+                for table in ray.get([entry.ref for entry in bundle.blocks]):
+                    for row in table[ROW]:
+                        count += 1
+                        yield pickle.loads(row.as_py())
+        except (RayError, ExecutionTimeoutError, RuntimeError, TimeoutError) as error:
+            if isinstance(error, ExecutionTimeoutError) and count >= feeder.count:
+                return  # nothing is to be done: models and decoders end, and the next task starts new ones
             if not count:
                 raise _told(error) from error
             log.warning("Ray broke off, and what was not predicted yet is tried again: %s", _told(error))
@@ -115,7 +129,7 @@ class RayEngine:
         feeder.check()
 
     def _dataset(self, queue: Queue, admission: Admission, sizes: Sizes) -> Dataset:
-        _configure_ray_data()
+        _configure_ray_data(self._stuck_seconds)
         rules = self._cluster.frame_rules(admission)
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         admitted = {"ray.io/node-id": f"in({','.join(admission.admitted)})"}
@@ -158,9 +172,14 @@ def _capacity(sizes: Sizes) -> int:
 
 
 class _Feeder:
-    """Puts tasks into a queue that the cluster reads, in a thread: the next task may be a long time coming."""
+    """Puts tasks into a queue that the cluster reads, in a thread: the next task may be a long time coming.
+
+    Attributes:
+        count: how many it has put there.
+    """
 
     def __init__(self, tasks: Iterator[Task]) -> None:
+        self.count = 0
         self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
         self._error: BaseException | None = None
         self._closed = False
@@ -169,12 +188,14 @@ class _Feeder:
     def _run(self, tasks: Iterator[Task]) -> None:
         try:
             for task in tasks:
+                self.count += 1
                 self.queue.put(pickle.dumps(task))
         except BaseException as error:
             if not self._closed:
                 self._error = error
-        with suppress(RayError):  # the reader has gone
-            self.queue.put(None)
+        if not self._closed:
+            with suppress(RayError):  # the reader has gone
+                self.queue.put(None)
 
     def close(self) -> None:
         """Take no more tasks."""
@@ -286,7 +307,10 @@ class Predicting:
         self._parts = make_parts()
         self._plan = plan
         self._videos = CarriedVideos(Decoder(self._parts.limits))
-        self._scheduler = Scheduler([IsolatedModel(load)], opener=self._videos, decoders=MODEL_DECODERS)
+        model = IsolatedModel(load, silence_seconds=self._parts.silence_seconds)
+        self._scheduler = Scheduler(
+            [model], opener=self._videos, decoders=MODEL_DECODERS, memory_bytes=self._parts.clip_bytes
+        )
         self._scheduler.start()
         self._scheduler.wait()
         if self._scheduler.checkpoint_version != checkpoint:
@@ -335,14 +359,15 @@ def _require_code(code: str) -> None:
         raise ModelError(f"This machine has other code of omni-timeline ({code_version()}, not {code}).")
 
 
-def _configure_ray_data() -> None:
+def _configure_ray_data(stuck_seconds: float) -> None:
     """Each row goes on by itself as soon as it is there, and errors cost their own rows only."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a row that is lost is listed again
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    context.memory_usage_poll_interval_s = None  # a thread for each row
     context.target_max_block_size, context.target_min_block_size = 1, 0
     context.max_errored_blocks = -1
-    context.execution_no_progress_timeout_s = STUCK_SECONDS
+    context.execution_no_progress_timeout_s = stuck_seconds
 
 
 def _told(error: BaseException) -> OmniTimelineError:

@@ -166,11 +166,16 @@ class Store:
         left = {number: predicted for predicted in batch if (number := predicted.task.id) is not None}
         sent: set[int] = set()  # by us, perhaps
         together = len(left) >= self._worth_a_call
+        trouble: DeliveryError | None = None
         for round_number in count(1):
             for number in self._patience(lambda: self._done(left)) & left.keys():
                 predicted = left.pop(number)
                 self._settle(predicted if number in sent else AlreadyThere(predicted.task))
             if not left:
+                return
+            if trouble is not None and round_number > MAX_ROUNDS:
+                for predicted in left.values():
+                    self._settle(Failed(predicted.task, str(trouble)))
                 return
             sent |= left.keys()
             trouble = self._send_together(left) if together else self._send_each(left)
@@ -178,9 +183,6 @@ class Store:
             if trouble is None:
                 continue
             log.warning("%s", trouble)
-            if round_number == MAX_ROUNDS and trouble.kind != "unclear":
-                for number in list(left):
-                    self._settle(Failed(left.pop(number).task, str(trouble)))
             self._pause(UNCLEAR_SECONDS if trouble.kind == "unclear" else max(trouble.retry_after, 2.0**round_number))
 
     def _send_together(self, left: dict[int, Predicted]) -> DeliveryError | None:

@@ -50,4 +50,6 @@ class ThisMachine:
             FewAtATime(files, SLOTS) if self.videos is None else FolderVideos(self.videos),
             PredictionCache(folder / "predictions", settings.prediction_cache_bytes),
             limits_of(settings),
+            settings.model_silence_seconds,
+            settings.clip_memory_bytes,
         )

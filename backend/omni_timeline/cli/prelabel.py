@@ -36,6 +36,7 @@ ENGINES = ("auto", "local", "ray")
 LOCAL_FILES_URL = "/data/local-files/?d="  # how Label Studio names a file of its local storage
 MAX_REASONS = 20  # shown at the end; the report has all
 MAX_SHOWN = 10  # tasks that --dry-run names
+REPORT_SECONDS = 1.0  # s for the report when everything is to stop at once
 MORE = (
     "omni-timeline: on this machine alone. pip install 'omni-timeline[ray]' spreads the work over several machines, "
     "see docs/prelabel.md"
@@ -54,7 +55,8 @@ examples:
   omni-timeline prelabel --project 12 --address auto --num-gpus 16          on a Ray cluster
   omni-timeline prelabel --export out.jsonl --videos clips/ --label-config label_config.xml
 
-exit codes: 0 nothing failed, 1 some tasks failed, 2 the command line is invalid, 130 stopped before the end
+exit codes: 0 nothing failed, 1 some tasks failed or the run broke off, 2 the command line is invalid, 130 stopped
+before the end
 """
 
 
@@ -139,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.dry_run:
             report, job = _run(arguments, opened, plan, machines)
     if arguments.dry_run:
-        _print_what_would_be(opened, plan)
+        _print_what_would_be(opened, plan, arguments)
         return OK
     opened.finish()
     _print_summary(report, arguments.report)
@@ -153,20 +155,24 @@ def _run(arguments: argparse.Namespace, opened: Opened, plan: Plan, machines: Ma
     from omni_timeline.batch.job import Job
     from omni_timeline.batch.report import Report
 
-    with _progress(opened.count if arguments.limit is None else min(opened.count, arguments.limit)) as show:
+    with _progress(opened, arguments.limit) as show:
         report = Report(plan.video, lambda: show(report))
         report.there = opened.done
         job = Job(
             opened.tasks(), machines.engine(plan), report, limit=arguments.limit, follow=arguments.follow,
             between_passes=partial(opened.tidy, report),
         )  # fmt: skip
-        try:
-            with opened.sink(job.settle) as sink, _stopping(job):
-                job.run(sink)
-        finally:
+
+        def write_report() -> None:
             if arguments.report is not None:
                 about = {"project": arguments.project, "model_version": plan.version, "engine": machines.name}
                 _write_report(arguments.report, {**about, "stopped": job.is_stopped, **report.as_object()})
+
+        try:
+            with opened.sink(job.settle) as sink, _stopping(job, write_report):
+                job.run(sink)
+        finally:
+            write_report()
     return report, job
 
 
@@ -174,6 +180,8 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuses arguments that contradict each other, before anything takes its time."""
     prepare(arguments.report, ".json")
     prepare(arguments.export, ".jsonl")
+    if None not in (arguments.report, arguments.export) and arguments.report == arguments.export.with_suffix(".json"):
+        raise RequestError(f"{arguments.report} gets the list of predictions: name another file for --report")
     if arguments.export is None:
         for name in ("tasks", "videos", "label_config"):
             if getattr(arguments, name) is not None:
@@ -256,14 +264,18 @@ def _devices(arguments: argparse.Namespace, settings: Settings) -> list[str | No
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[Report], None]]:
+def _progress(opened: Opened, limit: int | None) -> Iterator[Callable[[Report], None]]:
     """A bar with the rate and the time that is left, where stderr is a terminal."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="task", disable=not sys.stderr.isatty(), dynamic_ncols=True, smoothing=0.05) as bar:
+    def total(found_there: int = 0) -> int:
+        left = opened.count - found_there
+        return left if limit is None else min(left, limit)
+
+    with tqdm(total=total(), unit="task", disable=not sys.stderr.isatty(), dynamic_ncols=True, smoothing=0.05) as bar:
 
         def show(report: Report) -> None:
-            bar.total = max(bar.total, report.done)
+            bar.total = max(total(report.there - opened.done), report.done)
             bar.n = report.done
             bar.set_postfix_str(f"{len(report.failures)} failed" if report.failures else "", refresh=False)
             bar.update(0)
@@ -272,11 +284,14 @@ def _progress(total: int) -> Iterator[Callable[[Report], None]]:
 
 
 @contextmanager
-def _stopping(job: Job) -> Iterator[None]:
+def _stopping(job: Job, write_report: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM stop the job once what is worked on is finished; the second time at once."""
 
     def stop(*_: object) -> None:
         if job.is_stopped:
+            last = threading.Thread(target=write_report, daemon=True)  # whoever is interrupted may hold its lock
+            last.start()
+            last.join(REPORT_SECONDS)
             os._exit(INTERRUPTED)  # all other processes end with this one
         print("\nFinishing what is worked on; once more stops at once.", file=sys.stderr)
         threading.Thread(target=job.stop).start()  # whoever is interrupted may hold the job's lock
@@ -289,13 +304,27 @@ def _stopping(job: Job) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _print_what_would_be(opened: Opened, plan: Plan) -> None:
-    from omni_timeline.batch.outcomes import Task
+def _print_what_would_be(opened: Opened, plan: Plan, arguments: argparse.Namespace) -> None:
+    from omni_timeline.batch.outcomes import AlreadyThere, Failed, Task
 
-    print_lines(f"{plan.version}: {opened.count} tasks would be predicted; {opened.done} have a prediction already")
-    shown = (task for task in opened.tasks() if isinstance(task, Task))
-    for task, _ in zip(shown, range(MAX_SHOWN), strict=False):
+    count, done = opened.count, opened.done
+    shown: list[Task] = []
+    failed: list[Failed] = []
+    for each in opened.tasks():
+        if isinstance(each, AlreadyThere):
+            count, done = count - 1, done + 1
+        elif isinstance(each, Failed):
+            count, failed = count - 1, [*failed, each]
+        elif len(shown) < MAX_SHOWN:
+            shown.append(each)
+        elif arguments.view is None and arguments.task_ids is None:
+            break  # the rest is as the database has counted it
+    count = count if arguments.limit is None else min(count, arguments.limit)
+    print_lines(f"{plan.version}: {count} tasks would be predicted; {done} have a prediction already")
+    for task in shown[:count]:
         print_lines(f"  {task.key}: {plan.video(task)}")
+    for failure in failed[:MAX_REASONS]:
+        print_lines(f"  {failure.task.key}: {failure.reason}")
 
 
 def _print_summary(report: Report, file: Path | None) -> None:

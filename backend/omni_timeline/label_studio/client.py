@@ -23,6 +23,7 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024  # of a task's predictions, decompressed: th
 MAX_RETRY_AFTER = 300.0  # s
 TASKS_PER_PAGE = 20  # with all their annotations and predictions
 NO_CONTENT = 204
+GATEWAY_TIMEOUT = 504  # Label Studio may work on it still
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class LabelStudioApi:
         answer = self._request(method, path, params, json)
         if answer.status == 401 and self._auth.renew():
             answer = self._request(method, path, params, json)  # an access token lives for 300 s, or less where set so
-        _check(answer)
+        _check(answer, method)
         if answer.status == NO_CONTENT:
             return None
         value = answer.json()
@@ -269,7 +270,7 @@ class LabelStudioApi:
         return f"Label Studio at {shown(self._auth.host)} could not be reached: {reason(error)}. It is tried again."
 
 
-def _check(answer: _Answer) -> None:
+def _check(answer: _Answer, method: str) -> None:
     """Raises DeliveryError for an answer that refuses."""
     status = answer.status
     if status in (401, 403):
@@ -278,6 +279,8 @@ def _check(answer: _Answer) -> None:
             f"Label Studio refuses LABEL_STUDIO_API_KEY ({status}): make a new personal access token of a user who "
             "can see the project, and start the backend with it. Predictions that are not delivered yet are kept.",
         )
+    if status == GATEWAY_TIMEOUT and method == "POST":
+        raise DeliveryError("unclear", "A proxy before Label Studio got no answer in time (504). It is tried again.")
     if status == 429 or status >= 500:
         raise DeliveryError("busy", f"Label Studio answers {status}. It is tried again.", answer.retry_after)
     if status == 404 or (status == 400 and _names_task(answer.json())):
