@@ -21,8 +21,6 @@ from omni_timeline.model.wire import Load
 
 DECODERS_PER_MODEL = 8  # at most, by default; docs/prelabel.md has the arithmetic
 SURVEY_SECONDS = 1800.0  # s: the time to download a checkpoint
-
-
 LOCAL = "local"  # without an address Ray would look for another program's cluster on this machine
 
 log = logging.getLogger(__name__)
