@@ -172,6 +172,11 @@ def latency(folder: Path) -> None:
             print(row("a batch is finished in the background", f"`{path}`", seconds), flush=True)
 
 
+def wait_until_loaded(ask: Asker) -> None:
+    while ask("GET", "/health")[1]["state"] == "loading":
+        time.sleep(0.2)
+
+
 def is_busy(ask: Asker) -> bool:
     counts = ask("GET", "/status.json")[1]["counts"]
     return bool(counts["running"])
@@ -184,8 +189,7 @@ def overhead(folder: Path, rounds: int) -> None:
     with scheduler_of(Settings(device=("cpu",))) as scheduler:
         scheduler.wait()
         with server(folder, "overhead") as (ask, _):
-            while ask("GET", "/health")[1]["state"] == "loading":
-                time.sleep(0.2)
+            wait_until_loaded(ask)
 
             def by_scheduler() -> float:
                 video = another(folder)
@@ -222,8 +226,7 @@ def clients(folder: Path, rounds: int) -> None:
     # Nobody listens there: predictions are written to the journal as always, and none is pushed.
     label_studio = f"http://127.0.0.1:{free_port()}"
     with server(folder, "clients", 110.0, label_studio=label_studio) as (ask, _):
-        while ask("GET", "/health")[1]["state"] == "loading":
-            time.sleep(0.2)
+        wait_until_loaded(ask)
         with scheduler_of(Settings(device=("cpu",))) as scheduler:
             scheduler.wait()
 
@@ -308,8 +311,7 @@ def meanwhile(
 def memory(folder: Path, requests: int) -> None:
     """Of the server's process, while it answers all kinds of requests."""
     with server(folder, "memory") as (ask, worker):
-        while ask("GET", "/health")[1]["state"] == "loading":
-            time.sleep(0.2)
+        wait_until_loaded(ask)
         video = another(folder)
         sizes = []
         for number in range(requests + 1):
