@@ -314,7 +314,9 @@ def _print_what_would_be(opened: Opened, plan: Plan, arguments: argparse.Namespa
         if isinstance(each, AlreadyThere):
             count, done = count - 1, done + 1
         elif isinstance(each, Failed):
-            count, failed = count - 1, [*failed, each]
+            count -= 1
+            if len(failed) < MAX_REASONS:
+                failed.append(each)
         elif len(shown) < MAX_SHOWN:
             shown.append(each)
         elif arguments.view is None and arguments.task_ids is None:
@@ -323,7 +325,7 @@ def _print_what_would_be(opened: Opened, plan: Plan, arguments: argparse.Namespa
     print_lines(f"{plan.version}: {count} tasks would be predicted; {done} have a prediction already")
     for task in shown[:count]:
         print_lines(f"  {task.key}: {plan.video(task)}")
-    for failure in failed[:MAX_REASONS]:
+    for failure in failed:
         print_lines(f"  {failure.task.key}: {failure.reason}")
 
 
