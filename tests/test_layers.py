@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "backend" / "omni_timeline"
 
 # The single modules beside the folders, each of which may import those before it.
-ROOT = ("errors", "text_files", "timebase", "segments", "metrics", "synthetic", "processes")
+ROOT = ("errors", "cores", "text_files", "timebase", "segments", "metrics", "synthetic", "processes")
 
 # What each folder may import beside itself and ROOT: folders, or single modules of them.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -71,6 +71,11 @@ def forget_secrets() -> None:
         os.environ.pop(name, None)
 
 
+def are_threads_chosen(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody has said how many threads a program computes with."""
+    return "OMP_NUM_THREADS" in environ
+
+
 def visible_gpus(environ: Mapping[str, str] = os.environ) -> int:
     """How many NVIDIA GPUs a process started here may use, without asking them."""
     if (listed := environ.get("CUDA_VISIBLE_DEVICES")) is not None:

@@ -161,7 +161,7 @@ def test_a_batch_waits_for_rows_that_are_being_decoded_but_not_for_long(backlog:
         backlog.add(each)
         backlog.next_job()
     row = decode(backlog, first, now=0.0)
-    assert backlog.next_batch(BUDGET, now=0.1) == ([], pytest.approx(LINGER_SECONDS - 0.1))
+    assert backlog.next_batch(BUDGET, now=LINGER_SECONDS / 4) == ([], pytest.approx(0.75 * LINGER_SECONDS))
     assert backlog.next_batch(BUDGET, now=LINGER_SECONDS) == ([row], 0.0)
     assert backlog.ready == []
 
@@ -172,6 +172,18 @@ def test_a_batch_does_not_wait_when_nothing_more_is_to_come(backlog: Backlog):
     backlog.next_job()
     row = decode(backlog, only)
     assert backlog.next_batch(BUDGET, now=0.0) == ([row], 0.0)
+
+
+def test_something_is_to_be_decoded_until_all_windows_are(backlog: Backlog):
+    assert not backlog.has_to_decode
+    only = begun(job())
+    backlog.add(only)
+    assert backlog.has_to_decode
+    backlog.next_job()
+    assert backlog.has_to_decode
+    decode(backlog, only)
+    only.is_decoding = False
+    assert not backlog.has_to_decode
 
 
 def test_a_full_batch_does_not_wait(backlog: Backlog):

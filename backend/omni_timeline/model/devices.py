@@ -14,7 +14,7 @@ from omni_timeline.errors import ModelError, OutOfMemoryError, first_line
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("flash_attention_2", "sdpa", "eager")
 FLASH_ATTENTION_CAPABILITY = (8, 0)  # Ampere; flash-attn 2 has no kernels for older GPUs
-CPU_BATCH_TOKENS = 12_000  # beyond a dozen clips or so a CPU gains nothing by larger batches
+CPU_BATCH_TOKENS = 6_000  # beyond that a CPU gains nothing by larger batches, and a question waits longer
 MEMORY_SHARE = 0.6  # of what is free on a GPU; the rest is for fragmentation and for other programs
 NO_MEMORY = "can't allocate memory|not enough memory|out of memory"  # torch's words on a CPU
 

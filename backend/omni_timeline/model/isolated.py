@@ -10,7 +10,6 @@ Knows when a model is there, and what to make of its silence. Knows no videos an
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from omni_timeline import processes
+from omni_timeline import cores, processes
 from omni_timeline.errors import DownloadError, ModelError, ModelLostError, OmniTimelineError
 from omni_timeline.model.checkpoint import FAMILIES, Checkpoint
 from omni_timeline.model.family import ModelFacts, ModelFamily, Row
@@ -41,6 +40,7 @@ from omni_timeline.model.wire import (
 
 WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
+SPIN_COUNT = "3000"  # rounds, some microseconds; libgomp's default is 300,000
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
@@ -60,12 +60,17 @@ def models_on(
 ) -> list[IsolatedModel]:
     """A model for each device, of the checkpoint that `load` names; a device may be there twice.
 
-    The cores are shared out between them and the processes that decode. See `IsolatedModel` for the arguments.
+    The cores are shared out between them and the processes that decode, while there are any. See `IsolatedModel` for
+    the arguments.
     """
-    threads = max(1, (os.cpu_count() or 1) // (len(devices) + 1))
+    usable = cores.usable()
     return [
         IsolatedModel(
-            replace(load, device=device), silence_seconds=silence_seconds, threads=threads, is_patient=is_patient
+            replace(load, device=device),
+            silence_seconds=silence_seconds,
+            threads=max(1, usable // (len(devices) + 1)),
+            most_threads=max(1, usable // len(devices)),
+            is_patient=is_patient,
         )
         for device in devices
     ]
@@ -78,6 +83,7 @@ class IsolatedModel:
         load: which checkpoint, and where it runs.
         silence_seconds: how long the process may give no sign of life, while it loads or answers.
         threads: how many it computes with on a CPU; what OMP_NUM_THREADS says wins.
+        most_threads: how many while nothing else wants the cores.
         is_patient: whether a download that breaks off is tried again and again; else it is an error at once.
         worker: the module that is run.
 
@@ -93,6 +99,7 @@ class IsolatedModel:
         *,
         silence_seconds: float = SILENCE_SECONDS,
         threads: int = 1,
+        most_threads: int = 1,
         is_patient: bool = False,
         worker: str = WORKER,
     ) -> None:
@@ -101,6 +108,7 @@ class IsolatedModel:
         self.loads = 0
         self._silence_seconds = silence_seconds
         self._threads = threads
+        self._most_threads = most_threads
         self._is_patient = is_patient
         self._worker = worker
         self._change = threading.Condition()
@@ -181,8 +189,12 @@ class IsolatedModel:
                 raise self._error
             return self._state == "ready"
 
-    def ask(self, rows: Sequence[Row]) -> Answered:
+    def ask(self, rows: Sequence[Row], *, has_all_cores: bool = False) -> Answered:
         """The answers to a batch; one caller at a time.
+
+        Args:
+            rows: all with sound, or all without; all with the same adapter.
+            has_all_cores: whether this program has nothing else to compute meanwhile.
 
         Raises:
             ModelLostError: there is no process, or it ended meanwhile; the next one may answer.
@@ -192,7 +204,8 @@ class IsolatedModel:
         if peer is None:
             raise ModelLostError("The model's process is not there.")
         try:
-            send(peer, Ask(tuple(rows)))
+            may_have_more = has_all_cores and not processes.are_threads_chosen()
+            send(peer, Ask(tuple(rows), self._most_threads if may_have_more else None))
             while isinstance(message := self._next(peer), Alive):
                 pass
         except OSError as error:
@@ -277,8 +290,9 @@ class IsolatedModel:
             OSError: it ended, or was silent.
             OmniTimelineError: there will be no model.
         """
-        # Threads that wait for each other in a loop are slower than one thread as soon as anything else runs.
-        computing = {"OMP_NUM_THREADS": str(self._threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        # Threads wait for each other in a loop, which has to be a short one: as soon as anything else runs it keeps the
+        # core from the very thread that is waited for. Without a loop there is nothing to be gained by a second thread.
+        computing = {"OMP_NUM_THREADS": str(self._threads), "GOMP_SPINCOUNT": SPIN_COUNT}
         environment = {**computing, **processes.environment_without_secrets()}
         process, peer = processes.start(self._worker, environment=environment)
         with self._change:

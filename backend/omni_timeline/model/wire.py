@@ -84,9 +84,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ask:
-    """A batch: all rows with sound, or all without; all with the same adapter."""
+    """A batch: all rows with sound, or all without; all with the same adapter.
+
+    Attributes:
+        rows: what is asked.
+        most_threads: to compute with on a CPU, where as many cores are idle; else, and for None, those of the start.
+    """
 
     rows: tuple[Row, ...]
+    most_threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from omni_timeline import processes
+from omni_timeline import cores, processes
 from omni_timeline.answers.answer import Answer
 from omni_timeline.errors import OmniTimelineError, OutOfMemoryError, first_line
 from omni_timeline.model.checkpoint import Checkpoint
@@ -55,9 +55,11 @@ def serve(peer: socket.socket) -> None:
         except OmniTimelineError as error:
             send(peer, Refused(error))
             return
+        usual = threads_now()
         while True:
             asked = receive(peer)
             assert isinstance(asked, Ask)
+            compute_with(asked.most_threads or usual, usual)
             began = time.perf_counter()
             answers = answer(model, asked.rows, alive)
             send(peer, Answered(tuple(answers), time.perf_counter() - began))
@@ -84,6 +86,24 @@ def load(wanted: Load, peer: socket.socket, alive: Callable[[str], None]) -> Mod
     )
     send(peer, Loaded(model.facts))
     return model
+
+
+def threads_now() -> int:
+    """How many threads of a CPU a model computes with."""
+    import torch  # is there since the model was loaded; before, it would have kept the version waiting
+
+    return torch.get_num_threads()
+
+
+def compute_with(most: int, usual: int) -> None:
+    """Compute with the usual number of threads, or up to `most` where as many cores are idle.
+
+    A thread more than there are cores for is far slower than one less: at each of hundreds of thousands of places all
+    wait for the one that has none.
+    """
+    import torch
+
+    torch.set_num_threads(usual if most <= usual else max(usual, min(most, cores.idle() or usual)))
 
 
 def answer(model: Model, rows: Sequence[Row], alive: Callable[[], None]) -> list[Answer | OmniTimelineError]:

@@ -48,20 +48,22 @@ class Answering:
             except OmniTimelineError:
                 self._given_up()
                 return
-            if not (batch := self._next_batch()):
+            batch, has_all_cores = self._next_batch()
+            if not batch:
                 continue
             for job in dict.fromkeys(row.job for row in batch):
                 if job.on_progress is not None and not job.versions:
                     job.on_progress(Progress(ANSWERING))
             try:
-                answered = self._model.ask([row.run.row(row.clip) for row in batch])
+                rows = [row.run.row(row.clip) for row in batch]
+                answered = self._model.ask(rows, has_all_cores=has_all_cores)
             except ModelLostError as error:
                 self._again(batch, error)
             else:
                 self._take(batch, answered)
 
-    def _next_batch(self) -> list[ReadyRow]:
-        """What goes into the model now; nothing after a moment without any."""
+    def _next_batch(self) -> tuple[list[ReadyRow], bool]:
+        """What goes into the model now, nothing after a moment without any; and whether nothing is to be decoded."""
         backlog = self._backlog
         if self._budget is None:
             assert self._model.facts is not None
@@ -71,7 +73,7 @@ class Answering:
             batch, wait = backlog.next_batch(self._budget, time.monotonic())
             if not batch and not backlog.is_closed:
                 backlog.change.wait(wait)
-            return batch
+            return batch, not backlog.has_to_decode
 
     def _take(self, batch: Sequence[ReadyRow], answered: Answered) -> None:
         """Bring the answers to a batch back to its videos."""

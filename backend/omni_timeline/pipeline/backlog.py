@@ -28,7 +28,7 @@ from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
-LINGER_SECONDS = 0.5  # s that a batch waits for more rows while some are being decoded
+LINGER_SECONDS = 0.2  # s that a batch waits for more rows while some are being decoded
 MAX_OPEN = 64  # videos; each has a process
 MAX_TRIES = 2  # of a row in a model whose process ends
 WINDOW_SECONDS = 2.0  # s later due for each window that was decoded
@@ -200,6 +200,11 @@ class Backlog:
             return False
         if any(row.job.is_urgent or row.cost.is_alone for row in batch):
             return False
+        return self.has_to_decode
+
+    @property
+    def has_to_decode(self) -> bool:
+        """Whether a window of some video is being decoded, or could be."""
         return bool(self.waiting) or any(job.is_decoding or job.has_window for job in self.open)
 
     def again(self, batch: Sequence[ReadyRow]) -> list[ReadyRow]:

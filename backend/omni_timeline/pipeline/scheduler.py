@@ -13,7 +13,6 @@ not fit has its video looked at again in smaller frames.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
+from omni_timeline import cores
 from omni_timeline.errors import OmniTimelineError, RetryableError
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
@@ -60,7 +60,7 @@ class Scheduler:
         self.models = tuple(models)
         self.statistics = Statistics()
         self._decoder = opener or Decoder(limits)
-        self.decoders = decoders or min(MAX_DECODERS, os.cpu_count() or 1)
+        self.decoders = decoders or min(MAX_DECODERS, cores.usable())
         self._backlog = Backlog(memory_bytes)
         self._threads: list[threading.Thread] = []
 

@@ -34,6 +34,7 @@ from omni_timeline.model.devices import batch_tokens, find_attention, find_devic
 from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
+from omni_timeline.model.qwen2_5_omni.cache import roomy_cache
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, saved_pixels
 from omni_timeline.model.qwen2_5_omni.reading import AnswerReader, token_reports
@@ -248,7 +249,10 @@ class OmniModel:
             self._use(adapter)
             with torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
                 sequences: Tensor = self.model.generate(
-                    **on_device, max_new_tokens=max(limits), logits_processor=LogitsProcessorList([recorder])
+                    **on_device,
+                    max_new_tokens=max(limits),
+                    logits_processor=LogitsProcessorList([recorder]),
+                    cache=roomy_cache(self.model.config.get_text_config()),
                 )
         chosen, numerals = recorder.of(sequences)
         read = AnswerReader(self.processor.tokenizer, self.end_ids)
