@@ -154,6 +154,23 @@ def test_a_question_does_not_wait_for_room(backlog: Backlog):
     assert backlog.next_job() is None
 
 
+def test_nothing_but_a_question_is_decoded_while_enough_is_ready(backlog: Backlog):
+    backlog.max_ready = 2
+    first, second = begun(job("first.mp4"), 60.0), begun(job("second.mp4"))
+    for each in (first, second):
+        backlog.add(each)
+        backlog.next_job()
+    rows = [decode(backlog, first) for _ in range(2)]
+    assert backlog.next_job() is None
+    assert backlog.next_batch(BUDGET, now=0.0) == (rows, 0.0)  # and does not wait for what is not decoded
+    assert backlog.next_job() is first
+    first.is_decoding = False
+    for _ in range(2):
+        decode(backlog, first)
+    backlog.add(question := job("question.mp4", urgent=True))
+    assert backlog.next_job() is question
+
+
 # --- which rows go into a model --------------------------------------------------------------------------------------
 def test_a_batch_waits_for_rows_that_are_being_decoded_but_not_for_long(backlog: Backlog):
     first, second = begun(job("first.mp4")), begun(job("second.mp4"))

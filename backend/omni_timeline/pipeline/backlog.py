@@ -23,12 +23,12 @@ from pathlib import Path
 
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.media.clip import Clip
-from omni_timeline.pipeline.batches import RowCost, choose_batch, is_full
+from omni_timeline.pipeline.batches import MAX_ROWS, RowCost, choose_batch, is_full
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
-LINGER_SECONDS = 0.2  # s that a batch waits for more rows while some are being decoded
+LINGER_SECONDS = 0.3  # s that a batch waits for more rows while some are being decoded
 MAX_OPEN = 64  # videos; each has a process
 MAX_TRIES = 2  # of a row in a model whose process ends
 WINDOW_SECONDS = 2.0  # s later due for each window that was decoded
@@ -111,6 +111,7 @@ class Backlog:
 
     Attributes:
         memory_bytes: how much decoded clips may take up.
+        max_ready: beyond so many rows that wait for a model nothing more is decoded, but for a question.
         waiting: jobs that have not been opened.
         open: jobs whose windows are decoded or answered.
         ready: rows that wait for a model.
@@ -120,6 +121,7 @@ class Backlog:
     """
 
     memory_bytes: int
+    max_ready: int = MAX_ROWS
     waiting: list[Job] = field(default_factory=list)
     open: list[Job] = field(default_factory=list)
     ready: list[ReadyRow] = field(default_factory=list)
@@ -150,13 +152,14 @@ class Backlog:
     def next_job(self) -> Job | None:
         """The job that is due first of those with a window to decode; it is open and decoding from now on.
 
-        None also where there is no room for its clip: then the others wait with it, or it might wait forever.
+        None also where enough is ready, and where there is no room for its clip: then the others wait with it, or it
+        might wait forever.
         """
         has_room = len(self.open) < MAX_OPEN
         able = [job for job in self.open if job.has_window]
         able += [job for job in self.waiting if has_room or job.is_urgent]
         job = min(able, key=lambda job: job.due, default=None)
-        if job is None or not self._may_decode(job):
+        if job is None or not self._may_decode(job) or (self._is_enough and not job.is_urgent):
             return None
         if job in self.waiting:
             self.waiting.remove(job)
@@ -196,11 +199,16 @@ class Backlog:
         return batch, 0.0
 
     def _may_grow(self, batch: Sequence[ReadyRow], budget: int) -> bool:
-        if is_full([row.cost for row in batch], budget):
+        if self._is_enough or is_full([row.cost for row in batch], budget):
             return False
         if any(row.job.is_urgent or row.cost.is_alone for row in batch):
             return False
         return self.has_to_decode
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether so much is ready that no model will wait for more."""
+        return len(self.ready) >= self.max_ready
 
     @property
     def has_to_decode(self) -> bool:

@@ -27,6 +27,7 @@ from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.model.isolated import IsolatedModel, State
 from omni_timeline.pipeline.answering import Answering
 from omni_timeline.pipeline.backlog import Backlog, Job
+from omni_timeline.pipeline.batches import MAX_ROWS
 from omni_timeline.pipeline.decoding import Decoding, VideoOpener
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Failure, OnProgress, Prediction, Priority
@@ -61,7 +62,7 @@ class Scheduler:
         self.statistics = Statistics()
         self._decoder = opener or Decoder(limits)
         self.decoders = decoders or min(MAX_DECODERS, cores.usable())
-        self._backlog = Backlog(memory_bytes)
+        self._backlog = Backlog(memory_bytes, MAX_ROWS * len(self.models))
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
