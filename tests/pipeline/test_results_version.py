@@ -30,7 +30,7 @@ RECORDED = Path(__file__).parents[1] / "fixtures" / "recorded-answers.json"
 
 # What the recorded answers give, by RESULTS_VERSION. A change of grammar, reading, scores or merging that changes it
 # needs the next number: without one, Label Studio and the caches would keep old predictions under an unchanged version.
-DIGESTS = {4: "6ddd3d966e74f17e"}
+DIGESTS = {5: "cad92bfa26dea1d8"}
 
 CASES: dict[str, dict[str, Any]] = {
     "windows that adapt": {"labels": LABELS},

@@ -22,7 +22,7 @@ WindowSeconds = float | Literal["auto"] | None
 
 # Raised whenever the same answers of a model give other segments: by another grammar, reading, score or merging. It is
 # a part of every model version, so that predictions made by older code are not taken for those of this one.
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS: WindowSeconds = "auto"

@@ -1,7 +1,7 @@
 """A closer look at where events begin and end.
 
-The real-time remap gives the model a clock as fine as its frames are dense: 50 frames of 48 s are a second apart, 32 of
-8 s a quarter. So short windows are laid around the edges whose digits the model was not sure of, the model is asked
+The real-time remap gives the model a clock as fine as its frames are dense: 50 frames of 48 s are a second apart, 16 of
+4 s a quarter. So short windows are laid around the edges whose digits the model was not sure of, the model is asked
 again, and an edge moves to where the close look puts the same event's. Nothing appears and nothing goes away. Knows no
 model and no files; times are seconds of the whole video.
 """
@@ -15,13 +15,13 @@ from omni_timeline.pipeline.reading import Reading
 from omni_timeline.pipeline.windows import Window
 from omni_timeline.segments import Segment
 
-LOOK_SECONDS = 8.0  # s of a window around an edge
-LOOK_FRAMES = 32  # of it, at most: a quarter of a second from one to the next
-ROOM = 1.5  # s around an edge that its look sees, at least
-SURE_DIGITS = 0.9  # probability of the written number from which on there is nothing to look for
+LOOK_SECONDS = 4.0  # s of a window around an edge
+LOOK_FRAMES = 16  # of it, at most: a quarter of a second from one to the next
+ROOM = 1.0  # s around an edge that its look sees, at least
+SURE_DIGITS = 0.85  # probability of the written number from which on there is nothing to look for
 REACH = 2.0  # s that an edge may move, at most; farther, it is another event's
 BORDER = 0.25  # s at a look's own borders, where an edge is only where the window begins or ends
-WORTH_IT = 2.0  # a look must be this many times shorter than the window before
+WORTH_IT = 4.0  # a look must be this many times shorter than the window before
 
 
 @dataclass(frozen=True)
