@@ -37,7 +37,7 @@ from omni_timeline.segments import Segment, iou
 from omni_timeline.synthetic import LABELS, TONES
 
 MINUTES = 10
-FIRST_SEED = 3_000_000
+FIRST_SEED = 3_100_000
 ASKED = PredictOptions(labels=LABELS)
 WAYS: dict[str, PredictOptions] = {
     "windows of 48 s": replace(ASKED, window_seconds=48.0),

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_timeline.pipeline.adaptive import CROWDED, SHORT, UNSURE, Doubt, doubts_of, shorter_windows
+from omni_timeline.pipeline.adaptive import (
+    CROWDED,
+    CROWDED_SHORT,
+    DENSE,
+    SHORT,
+    UNSURE,
+    Doubt,
+    doubts_of,
+    shorter_windows,
+)
 from omni_timeline.pipeline.agreement import SURE, has_repeats
 from omni_timeline.pipeline.looks import Found, look_at
 from omni_timeline.pipeline.options import PredictOptions
@@ -62,6 +71,7 @@ def looked(
         (reading(*events(CROWDED - 1)), ()),
         (reading(*events(CROWDED)), (Doubt.CROWDED,)),
         (reading(*events(2, score=UNSURE - 0.01)), (Doubt.UNSURE,)),
+        (reading(*events(DENSE, score=UNSURE - 0.01)), (Doubt.DENSE, Doubt.CROWDED, Doubt.UNSURE)),
         (reading(*events(2), repeated=1), (Doubt.REPEATED,)),
         (reading(Segment(28.4, 35.0, "a"), Segment(28.6, 35.0, "a")), (Doubt.REPEATED,)),
         (reading(*events(2), is_complete=False), (Doubt.CUT_OFF,)),
@@ -70,6 +80,11 @@ def looked(
 def test_an_answer_gives_reason_to_doubt(answer: Reading, doubts: tuple[Doubt, ...]):
     assert doubts_of({WINDOW: answer}).get(WINDOW, ()) == doubts
     assert doubts_of({Window(0.0, SHORT): answer}) == {}
+
+
+def test_a_short_window_is_crowded_by_more_events_than_a_long_one():
+    for count, doubts in ((CROWDED_SHORT - 1, None), (CROWDED_SHORT, (Doubt.CROWDED,))):
+        assert doubts_of({Window(0.0, 30.0): reading(*events(count))}).get(Window(0.0, 30.0)) == doubts
 
 
 def test_neighbors_that_disagree_in_what_both_saw_are_both_in_doubt():
@@ -91,11 +106,33 @@ def test_a_sure_model_is_asked_about_each_window_of_the_first_pass_once():
 
 def test_a_busy_scout_spares_its_neighbors_the_long_look():
     first = split_windows(600.0, 48.0)
-    found, rounds = looked(600.0, lambda window: reading(*world(8.5, window)))
+    found, rounds = looked(600.0, lambda window: reading(*world(14.0, window)))
     assert set(rounds[0]) <= set(first)
     assert not set(first) & set(rounds[1])
     assert {round(window.duration) for window in rounds[1]} <= set(range(23, 31))
     assert found.in_shorter == {Doubt.BUSY: len(first) - len(rounds[0])}
+
+
+def test_busy_scouts_in_doubt_spare_their_neighbors_all_but_the_shortest_looks():
+    first = split_windows(600.0, 48.0)
+    found, rounds = looked(600.0, lambda window: reading(*world(8.0, window, score=0.3 if window in first else 0.99)))
+    assert [len(windows) for windows in rounds[:1]] == [3]
+    assert all(max(window.duration for window in windows) <= 15.0 for windows in rounds[1:])
+    assert found.in_shorter == {Doubt.DENSE: len(first)}
+
+
+def test_one_busy_scout_among_quiet_ones_is_believed_by_half():
+    first = split_windows(600.0, 48.0)
+    there = {window: number for number, window in enumerate(first)}
+    for count, expects in ((4, 0), (7, 4)):  # 1, 1 and 4 are 2 on average: between 2 and 4 lies 3, which is not much
+
+        def answer(window: Window, count: int = count) -> Reading:
+            busy = there.get(window) == 7
+            step = window.duration / (count if busy else 1)
+            spots = [window.start + step * number + step / 2 for number in range(count if busy else 1)]
+            return reading(*(Segment(spot - 0.5, spot + 0.5, "a", score=0.99) for spot in spots))
+
+        assert looked(600.0, answer)[0].in_shorter.get(Doubt.BUSY, 0) == expects
 
 
 def test_only_the_window_in_doubt_is_looked_at_again():
@@ -113,7 +150,7 @@ def test_a_fixed_length_is_looked_at_once_whatever_the_answers():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(SHORT + 1, 48.0), st.sampled_from(Doubt))
-def test_shorter_windows_cover_the_same_time_at_most_two_for_each_or_four_where_it_is_crowded(
+def test_shorter_windows_cover_the_same_time_at_most_three_for_each_or_four_where_it_is_dense(
     gaps: list[float], length: float, doubt: Doubt
 ):
     windows = [Window(0.0, length)]
@@ -121,7 +158,7 @@ def test_shorter_windows_cover_the_same_time_at_most_two_for_each_or_four_where_
         start = windows[-1].end + (gap if gap > 0.7 else -length / 6)
         windows.append(Window(start, start + length))
     shorter = shorter_windows(dict.fromkeys(windows, (doubt,)))
-    assert len(shorter) <= (4 if doubt is Doubt.CROWDED else 2) * len(windows)
+    assert len(shorter) <= (4 if doubt is Doubt.DENSE else 3) * len(windows)
     assert all(window.duration < length for window in shorter)
     for window in windows:
         inside = [each for each in shorter if each.start < window.end and window.start < each.end]

@@ -17,11 +17,13 @@ from omni_timeline.pipeline.windows import SAME_EVENT, Window, same_label, share
 from omni_timeline.segments import Segment, overlap
 
 SCOUTS = 5  # one window of so many is looked at before the others
-BUSY = 5  # events in a scout's answer, from which on the windows around it are looked at in short ones at once
-CROWDED = 7  # events in an answer, from which on it is in doubt, and only the shortest windows will do
+BUSY = 3.5  # events that the scouts lead one to expect in a window, from which on shorter ones are looked at at once
+CROWDED = 5  # events in an answer about a window of the first pass, from which on it is in doubt
+CROWDED_SHORT = 8  # the same for a shorter window
+DENSE = 6  # events from which on, where there is another reason for doubt, only the shortest windows will do
 UNSURE = 0.6  # a segment with a lower score puts its answer in doubt
 SEEN = 2.0  # s of an event within what two windows saw, from which on both should report it
-LENGTHS = (30.0, 17.0)  # s of shorter windows: two of the first cover one of 48 s, two of the second one of 30 s
+LENGTHS = (30.0, 15.0)  # s of shorter windows: two of the first cover one of 48 s
 SHORT = 20.0  # s; a window that is no longer is not looked at again
 
 
@@ -30,6 +32,7 @@ class Doubt(StrEnum):
 
     CUT_OFF = "cut off"
     REPEATED = "repeated itself"
+    DENSE = "crowded and unsure"
     CROWDED = "crowded"
     UNSURE = "unsure"
     DISPUTED = "disputed by a neighbor"
@@ -94,7 +97,9 @@ def look_adaptively(looks: Looks, windows: Sequence[Window], max_looks: float, *
     yield from looks.ask(scouts)
     others = [window for window in windows if window not in scouts]
     doubted = doubts_of(looks.readings, free_words)
-    doubted |= {window: doubts for window in others if (doubts := _doubts_beside(window, looks.readings))}
+    most_in_doubt = 2 * len(doubted) > len(scouts)
+    beside = {window: _doubts_beside(window, looks.readings, most_in_doubt) for window in others}
+    doubted |= {window: doubts for window, doubts in beside.items() if doubts}
     while True:
         worst = sorted(doubted, key=lambda window: (-window.duration, -len(doubted[window]), window))
         spare = int(max_looks * len(windows)) - len(looks.readings) - len(others)
@@ -111,14 +116,14 @@ def look_adaptively(looks: Looks, windows: Sequence[Window], max_looks: float, *
 
 
 def shorter_windows(doubted: Mapping[Window, Sequence[Doubt]]) -> list[Window]:
-    """Windows over the same time: of about half the length, where a window is crowded of the shortest length at once.
+    """Windows over the same time: of about half the length, where a window is dense of the shortest length at once.
 
     Windows that overlap are covered together, which takes fewer.
     """
     stretches: list[tuple[Window, float]] = []
     for window in sorted(doubted):
         shorter = [length for length in LENGTHS if length < window.duration]
-        length = shorter[-1 if Doubt.CROWDED in doubted[window] else 0]
+        length = shorter[-1 if Doubt.DENSE in doubted[window] else 0]
         if stretches and stretches[-1][1] == length and window.start < stretches[-1][0].end:
             stretches[-1] = Window(stretches[-1][0].start, window.end), length
         else:
@@ -132,20 +137,24 @@ def shorter_windows(doubted: Mapping[Window, Sequence[Doubt]]) -> list[Window]:
 
 def doubts_of(readings: Mapping[Window, Reading], free_words: bool = False) -> dict[Window, tuple[Doubt, ...]]:
     """Why windows should be looked at again; without those that give no reason to, and those that are short."""
-    doubts = {window: _own_doubts(reading, free_words) for window, reading in readings.items()}
+    doubts = {window: _own_doubts(window, reading, free_words) for window, reading in readings.items()}
     for one, other in pairwise(sorted(readings)):
         if _disagree(one, readings[one].segments, other, readings[other].segments, free_words):
             doubts[one] = (*doubts[one], Doubt.DISPUTED)
             doubts[other] = (*doubts[other], Doubt.DISPUTED)
+    for window, reading in readings.items():
+        if len(reading.segments) >= DENSE and set(doubts[window]) - {Doubt.CROWDED}:
+            doubts[window] = tuple(sorted((*doubts[window], Doubt.DENSE), key=list(Doubt).index))
     return {window: why for window, why in doubts.items() if why and window.duration > SHORT}
 
 
-def _own_doubts(reading: Reading, free_words: bool) -> tuple[Doubt, ...]:
+def _own_doubts(window: Window, reading: Reading, free_words: bool) -> tuple[Doubt, ...]:
     """What an answer alone gives reason to doubt."""
+    many = CROWDED if window.duration > LENGTHS[0] else CROWDED_SHORT
     reasons = {
         Doubt.CUT_OFF: not reading.is_complete,
         Doubt.REPEATED: reading.lines["repeated"] > 0 or has_repeats(reading.segments, free_words),
-        Doubt.CROWDED: len(reading.segments) >= CROWDED,
+        Doubt.CROWDED: len(reading.segments) >= many,
         Doubt.UNSURE: any(segment.score is not None and segment.score < UNSURE for segment in reading.segments),
     }
     return tuple(doubt for doubt, holds in reasons.items() if holds)
@@ -167,10 +176,17 @@ def _disagree(one: Window, ones: Sequence[Segment], other: Window, others: Seque
     )
 
 
-def _doubts_beside(window: Window, scouts: Mapping[Window, Reading]) -> tuple[Doubt, ...]:
-    """Why a window is better not looked at in one go: its nearest scout saw much."""
+def _doubts_beside(window: Window, scouts: Mapping[Window, Reading], most_in_doubt: bool) -> tuple[Doubt, ...]:
+    """Why a window is better not looked at in one go: its nearest scout, and all of them, saw much.
+
+    Args:
+        window: of the first pass.
+        scouts: what was read in the windows that were looked at before.
+        most_in_doubt: whether most of these are in doubt.
+    """
     nearest = min(scouts, key=lambda scout: (abs(scout.start - window.start), scout))
-    seen = len(scouts[nearest].segments)
-    if window.duration <= SHORT or seen < BUSY:
+    on_average = sum(len(reading.segments) for reading in scouts.values()) / len(scouts)
+    expected = (len(scouts[nearest].segments) + on_average) / 2  # one scout alone is a small sample
+    if window.duration <= SHORT or expected < BUSY:
         return ()
-    return (Doubt.BUSY, Doubt.CROWDED) if seen >= CROWDED else (Doubt.BUSY,)
+    return (Doubt.DENSE, Doubt.BUSY) if most_in_doubt and expected >= DENSE else (Doubt.BUSY,)
