@@ -57,6 +57,11 @@ class Segment:
         return self.end - self.start
 
 
+def written_score(score: float) -> float:
+    """A score as others get to see it, to four digits: those behind hang on the clips that shared a batch with it."""
+    return round(score, 4)
+
+
 class Span(Protocol):
     """Anything that lasts from `start` to `end`."""
 

@@ -99,6 +99,14 @@ def test_ids_follow_from_the_content_and_never_repeat():
     assert result[-1:] == CONFIG.to_result([Segment(1, 2, "Speech")], duration=10.0, task_data={})
 
 
+def test_scores_have_no_digits_that_hang_on_the_company_in_a_batch():
+    for score, written in ((0.82640001, 0.8264), (1.65e-89, 0.0), (0.99999999, 1.0)):
+        [segment] = [Segment(0, 1, "Speech", score=score)]
+        prediction = CONFIG.prediction([segment], duration=10.0, task_data={}, model_version="m")
+        assert prediction["score"] == written
+        assert {region["score"] for region in prediction["result"]} == {written}
+
+
 def test_a_prediction_has_the_mean_score_or_none():
     segments = [Segment(0, 1, "Speech", score=0.5), Segment(1, 2, "Speech", score=1.0), Segment(2, 3, "Speech")]
     prediction = CONFIG.prediction(segments, duration=10.0, task_data={}, model_version="m")

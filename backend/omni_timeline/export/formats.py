@@ -21,7 +21,7 @@ from urllib.parse import quote
 from omni_timeline.errors import RequestError
 from omni_timeline.export.links import link, mime_type
 from omni_timeline.pipeline.prediction import Failure, Prediction
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, written_score
 
 if TYPE_CHECKING:
     from omni_timeline.label_studio.labeling_config import LabelConfig
@@ -324,7 +324,7 @@ def _rounded(second: float) -> float:
 
 
 def _rounded_score(segment: Segment) -> float | None:
-    return None if segment.score is None else round(segment.score, 4)
+    return None if segment.score is None else written_score(segment.score)
 
 
 def _milliseconds(segment: Segment) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from omni_timeline.label_studio.results import Region, check_prediction, read_se
 from omni_timeline.label_studio.tags import Tag, read_tags
 from omni_timeline.label_studio.values import field_of, look_up, nested, shortened
 from omni_timeline.pipeline.options import GENERIC_LABELS, PredictOptions
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, written_score
 
 CONTROL_TOKEN = re.compile(r"<\|[\w ]{1,40}\|>")  # as Qwen's tokenizers and those of its kin write them
 MAX_NAMED = 8  # tags or labels in one message
@@ -275,7 +275,7 @@ def task_prediction(
         result += part
         scores += [region.score for region in made if region.score is not None]
     prediction = {"model_version": model_version, "result": result}
-    return {**prediction, "score": sum(scores) / len(scores)} if scores else prediction
+    return {**prediction, "score": written_score(sum(scores) / len(scores))} if scores else prediction
 
 
 def _media(tags: Iterable[Tag]) -> dict[tuple[str, str], Tag]:

@@ -16,7 +16,7 @@ from typing import Any
 from omni_timeline.errors import OmniTimelineError
 from omni_timeline.label_studio.controls import Control, Span
 from omni_timeline.label_studio.values import member, score, shortened, strings
-from omni_timeline.segments import Segment
+from omni_timeline.segments import Segment, written_score
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Region:
             "type": kind,
             "value": {**self.span.value(), **content},
             **self.span.result_fields(),
-            **({} if self.score is None else {"score": self.score}),
+            **({} if self.score is None else {"score": written_score(self.score)}),
         }
 
 
