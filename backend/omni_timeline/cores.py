@@ -24,14 +24,15 @@ def usable() -> int:
 
 def idle() -> int | None:
     """How many of the machine's cores only this thread, or nothing, wants at present; None where that is not told."""
-    others = None
+    all_of_them = os.cpu_count() or 1
+    found = 0
     for _ in range(READINGS):
         try:
-            wanting = LOAD.read_text().split()[3].split("/")[0]  # threads that run or could
+            wanting, _ = LOAD.read_text().split()[3].split("/")  # of all threads, those that run or could
         except OSError:
             return None
-        others = min(int(wanting) - 1, int(wanting) - 1 if others is None else others)
-        if others <= 0:
-            break
+        found = max(found, all_of_them - (int(wanting) - 1))
+        if found >= all_of_them:
+            return all_of_them
         time.sleep(PAUSE)
-    return max(0, (os.cpu_count() or 1) - (others or 0))
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from omni_timeline import cores
 from omni_timeline.batch.machines import Wanted
 from omni_timeline.batch.nodes import Admission, NodeReport, admit, report
 from omni_timeline.errors import OmniTimelineError, RequestError
@@ -191,7 +191,7 @@ def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Clust
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         needed = (wanted.workers or 1) + (wanted.decoders or 1)
-        quiet |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
+        quiet |= {"num_cpus": max(cores.usable(), needed), "include_dashboard": False}
     try:
         ray.init(address or LOCAL, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:

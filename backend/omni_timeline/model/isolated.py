@@ -40,7 +40,9 @@ from omni_timeline.model.wire import (
 
 WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
-SPIN_COUNT = "3000"  # rounds, some microseconds; libgomp's default is 300,000
+# Rounds, some microseconds, in which threads wait for each other in a loop; libgomp's default is 300,000. As soon as
+# anything else runs the loop keeps the core from the very thread that is waited for; without one, threads gain nothing.
+SPIN_COUNT = "3000"
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
@@ -69,7 +71,7 @@ def models_on(
             replace(load, device=device),
             silence_seconds=silence_seconds,
             threads=max(1, usable // (len(devices) + 1)),
-            most_threads=max(1, usable // len(devices)),
+            most_threads=0 if processes.are_threads_chosen() else usable // len(devices),
             is_patient=is_patient,
         )
         for device in devices
@@ -83,7 +85,7 @@ class IsolatedModel:
         load: which checkpoint, and where it runs.
         silence_seconds: how long the process may give no sign of life, while it loads or answers.
         threads: how many it computes with on a CPU; what OMP_NUM_THREADS says wins.
-        most_threads: how many while nothing else wants the cores.
+        most_threads: up to how many while nothing else wants the cores.
         is_patient: whether a download that breaks off is tried again and again; else it is an error at once.
         worker: the module that is run.
 
@@ -99,7 +101,7 @@ class IsolatedModel:
         *,
         silence_seconds: float = SILENCE_SECONDS,
         threads: int = 1,
-        most_threads: int = 1,
+        most_threads: int = 0,
         is_patient: bool = False,
         worker: str = WORKER,
     ) -> None:
@@ -190,11 +192,7 @@ class IsolatedModel:
             return self._state == "ready"
 
     def ask(self, rows: Sequence[Row], *, has_all_cores: bool = False) -> Answered:
-        """The answers to a batch; one caller at a time.
-
-        Args:
-            rows: all with sound, or all without; all with the same adapter.
-            has_all_cores: whether this program has nothing else to compute meanwhile.
+        """The answers to a batch; one caller at a time. `has_all_cores`: this program computes nothing else meanwhile.
 
         Raises:
             ModelLostError: there is no process, or it ended meanwhile; the next one may answer.
@@ -204,8 +202,7 @@ class IsolatedModel:
         if peer is None:
             raise ModelLostError("The model's process is not there.")
         try:
-            may_have_more = has_all_cores and not processes.are_threads_chosen()
-            send(peer, Ask(tuple(rows), self._most_threads if may_have_more else None))
+            send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
             while isinstance(message := self._next(peer), Alive):
                 pass
         except OSError as error:
@@ -290,11 +287,8 @@ class IsolatedModel:
             OSError: it ended, or was silent.
             OmniTimelineError: there will be no model.
         """
-        # Threads wait for each other in a loop, which has to be a short one: as soon as anything else runs it keeps the
-        # core from the very thread that is waited for. Without a loop there is nothing to be gained by a second thread.
         computing = {"OMP_NUM_THREADS": str(self._threads), "GOMP_SPINCOUNT": SPIN_COUNT}
-        environment = {**computing, **processes.environment_without_secrets()}
-        process, peer = processes.start(self._worker, environment=environment)
+        process, peer = processes.start(self._worker, environment=computing | processes.environment_without_secrets())
         with self._change:
             self._process = process
             if self._closed:

@@ -88,11 +88,11 @@ class Ask:
 
     Attributes:
         rows: what is asked.
-        most_threads: to compute with on a CPU, where as many cores are idle; else, and for None, those of the start.
+        most_threads: to compute with on a CPU, where as many cores are idle; never fewer than at the start.
     """
 
     rows: tuple[Row, ...]
-    most_threads: int | None = None
+    most_threads: int = 0
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def serve(peer: socket.socket) -> None:
         while True:
             asked = receive(peer)
             assert isinstance(asked, Ask)
-            compute_with(asked.most_threads or usual, usual)
+            compute_with(asked.most_threads, usual)
             began = time.perf_counter()
             answers = answer(model, asked.rows, alive)
             send(peer, Answered(tuple(answers), time.perf_counter() - began))
