@@ -6,7 +6,6 @@ and does not mark its tones. F1 is measured on tasks that nobody corrected.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -101,9 +100,9 @@ def newest(studio: LabelStudio, task: Task) -> dict[str, Any]:
     return max(studio.predictions(task.number), key=lambda prediction: prediction["id"])
 
 
-def answer(prediction: dict[str, Any]) -> str:
-    """What the model said in it, byte for byte."""
-    return json.dumps([prediction[name] for name in ("model_version", "score", "result")])
+def answer(prediction: dict[str, Any]) -> list[Any]:
+    """What the model said in it, to the last digit. In which order keys are stored depends on who stores it."""
+    return [prediction[name] for name in ("model_version", "score", "result")]
 
 
 def suggestions(studio: LabelStudio, project: Project) -> list[dict[str, Any]]:
