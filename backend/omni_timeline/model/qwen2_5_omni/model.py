@@ -38,7 +38,7 @@ from omni_timeline.model.qwen2_5_omni.cache import roomy_cache
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, saved_pixels
 from omni_timeline.model.qwen2_5_omni.reading import AnswerReader, token_reports
-from omni_timeline.model.qwen2_5_omni.towers import attend_by_length
+from omni_timeline.model.qwen2_5_omni.towers import quicken
 
 if TYPE_CHECKING:  # PEFT takes its time, and most models have no adapter
     from omni_timeline.model.lora import Adapters
@@ -145,7 +145,7 @@ class OmniModel:
             )
             missing = sorted(report["missing_keys"])
             model = model.eval()
-            attend_by_length(model)
+            quicken(model)
         except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
             raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
         if missing:

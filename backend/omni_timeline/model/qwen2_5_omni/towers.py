@@ -1,9 +1,12 @@
-"""The attention of the towers for pictures and sound, many windows at a time.
+"""The towers for pictures and sound, with fewer and larger steps than transformers takes; the results are the same.
 
 Both towers attend within short windows: 300 of them in 25 grids of 252 x 448 pixels, 15 in 30 s of sound. Without
 flash-attention transformers 5.24 calls the kernel once for each window in each layer, thousands of times for one clip,
-so that a GPU waits for Python. Windows of one length fit into one call, and there are two or three lengths. The results
-are the same.
+so that a GPU waits for Python. Windows of one length fit into one call, and there are two or three lengths.
+
+A patch of pixels becomes a vector by a convolution whose steps are as wide as its kernel, in other words by one product
+of matrices. Torch's 3D convolution is slower at that, on some GPUs by orders of magnitude (pytorch issue 174051).
+transformers' own remedy, `fusion_config`, loses the weights of this model (5.24).
 """
 
 from __future__ import annotations
@@ -13,16 +16,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
+    Qwen2_5_VisionPatchEmbed,
     Qwen2_5OmniAudioAttention,
     Qwen2_5OmniVisionAttention,
     apply_rotary_pos_emb_vision,
 )
 
 
-def attend_by_length(model: nn.Module) -> None:
-    """Make the towers of a loaded model attend to all windows of one length at a time, where it uses torch's kernel."""
+def quicken(model: nn.Module) -> None:
+    """Make a loaded model take patches by a product, and its towers attend by length where torch's kernel is used."""
     part: Any
     for part in model.modules():
         forward = (
@@ -30,8 +34,16 @@ def attend_by_length(model: nn.Module) -> None:
             else _hear if isinstance(part, Qwen2_5OmniAudioAttention)
             else None
         )  # fmt: skip
-        if forward is not None and part.config._attn_implementation == "sdpa":
+        if isinstance(part, Qwen2_5_VisionPatchEmbed):
+            part.forward = MethodType(_embed, part)
+        elif forward is not None and part.config._attn_implementation == "sdpa":
             part.forward = MethodType(forward, part)
+
+
+def _embed(self: Any, patches: Tensor) -> Tensor:
+    """`Qwen2_5_VisionPatchEmbed.forward`, for patches one after the other."""
+    weight = self.proj.weight.flatten(1)
+    return linear(patches.reshape(-1, weight.shape[1]).to(weight.dtype), weight)
 
 
 def _see(
