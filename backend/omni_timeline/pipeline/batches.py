@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 MAX_ROWS = 32  # beyond it answers wait for each other longer than they gain
-FILLED = 0.7  # of a batch's tokens, at least, are not padding
+FILLED = 0.85  # of a batch's tokens, at least, are not padding
 
 
 @dataclass(frozen=True)
