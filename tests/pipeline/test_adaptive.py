@@ -50,11 +50,11 @@ def world(step: float, window: Window, score: float = 0.99) -> list[Segment]:
 
 
 def looked(
-    duration: float, answer: Callable[[Window], Reading], options: PredictOptions = OPTIONS
+    duration: float, answer: Callable[[Window], Reading], options: PredictOptions = OPTIONS, *, has_audio: bool = False
 ) -> tuple[Found, list[tuple[Window, ...]]]:
     """What comes of a video whose windows are answered like this, and the windows of each round."""
     rounds = []
-    looking = look_at(duration, options)
+    looking = look_at(duration, options, has_audio=has_audio)
     wanted = next(looking)
     while True:
         rounds.append(wanted.windows)
@@ -115,7 +115,7 @@ def test_a_busy_scout_spares_its_neighbors_the_long_look():
 
 def test_busy_scouts_in_doubt_spare_their_neighbors_all_but_the_shortest_looks():
     first = split_windows(600.0, 48.0)
-    found, rounds = looked(600.0, lambda window: reading(*world(8.0, window, score=0.3 if window in first else 0.99)))
+    found, rounds = looked(600.0, lambda window: reading(*world(6.0, window, score=0.3 if window in first else 0.99)))
     assert [len(windows) for windows in rounds[:1]] == [3]
     assert all(max(window.duration for window in windows) <= 15.0 for windows in rounds[1:])
     assert found.in_shorter == {Doubt.DENSE: len(first)}
@@ -140,6 +140,22 @@ def test_only_the_window_in_doubt_is_looked_at_again():
     found, rounds = looked(600.0, lambda window: reading(*world(20.0, window, score=0.3 if window == last else 0.99)))
     assert rounds[-1] == tuple(shorter_windows({last: (Doubt.UNSURE,)}))
     assert found.in_shorter == {Doubt.UNSURE: 1}
+
+
+@pytest.mark.parametrize(
+    ("duration", "has_audio", "longest"),
+    [(600.0, False, 48.0), (600.0, True, 25.0), (48.1, True, 25.0), (48.0, True, 48.0), (30.0, True, 48.0)],
+)
+def test_videos_with_sound_are_looked_at_in_shorter_windows_unless_one_holds_them(
+    duration: float, has_audio: bool, longest: float
+):
+    found, rounds = looked(duration, lambda window: reading(), has_audio=has_audio)
+    windows = split_windows(duration, longest)
+    assert sorted(window for windows in rounds for window in windows) == windows
+    assert found.windows == len(windows)
+    options = PredictOptions(labels=("a", "b"), window_seconds=40.0)
+    found, rounds = looked(duration, lambda window: reading(), options, has_audio=has_audio)
+    assert rounds == [tuple(split_windows(duration, 40.0))]
 
 
 def test_a_fixed_length_is_looked_at_once_whatever_the_answers():
@@ -184,10 +200,12 @@ def whims(draw: st.DrawFn) -> Callable[[Window], Reading]:
     return answer
 
 
-@given(whims(), st.floats(1, 2000), st.floats(1, 7))
-def test_it_ends_within_the_bound_and_the_video_stays_covered(answer, duration: float, max_looks: float):
+@given(whims(), st.floats(1, 2000), st.floats(1, 7), st.booleans())
+def test_it_ends_within_the_bound_and_the_video_stays_covered(
+    answer, duration: float, max_looks: float, has_audio: bool
+):
     options = PredictOptions(labels=("a", "b"), max_looks=max_looks)
-    found, rounds = looked(duration, answer, options)
+    found, rounds = looked(duration, answer, options, has_audio=has_audio)
     asked = [window for windows in rounds for window in windows]
     assert len(asked) <= max_looks * found.windows
     assert len(set(asked)) == len(asked)
@@ -198,18 +216,18 @@ def test_it_ends_within_the_bound_and_the_video_stays_covered(answer, duration: 
     assert reached == duration
 
 
-@given(whims(), st.floats(1, 600))
-def test_what_a_look_was_sure_of_is_not_lost(answer, duration: float):
-    found, rounds = looked(duration, answer)
+@given(whims(), st.floats(1, 600), st.booleans())
+def test_what_a_look_was_sure_of_is_not_lost(answer, duration: float, has_audio: bool):
+    found, rounds = looked(duration, answer, has_audio=has_audio)
     for window in {window for windows in rounds for window in windows}:
         for segment in answer(window).segments:
             if segment.score >= SURE and window.start + 0.3 < segment.start and segment.end < window.end - 0.3:
                 assert any(other.label == segment.label and overlap(segment, other) for other in found.segments)
 
 
-@given(whims(), st.floats(1, 600))
-def test_no_event_is_there_twice(answer, duration: float):
-    found, _ = looked(duration, answer)
+@given(whims(), st.floats(1, 600), st.booleans())
+def test_no_event_is_there_twice(answer, duration: float, has_audio: bool):
+    found, _ = looked(duration, answer, has_audio=has_audio)
     assert not has_repeats(found.segments)
 
 

@@ -62,8 +62,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--window-seconds", type=_window, default=DEFAULT_WINDOW_SECONDS, metavar="auto|N|whole",
-        help="longer videos are seen in overlapping windows of at most this length; auto (the default): 48 s, and less "
-        "where the model is unsure; whole: all at once, however long they are",
+        help="longer videos are seen in overlapping windows of at most this length; auto (the default): 48 s, with "
+        "sound 25 s, and less where the model is unsure; whole: all at once, however long they are",
     )  # fmt: skip
     group.add_argument(
         "--refine", action="store_true", help="look a second time, closely, at where events start and end"

@@ -18,9 +18,9 @@ from omni_timeline.segments import Segment, overlap
 
 SCOUTS = 5  # one window of so many is looked at before the others
 BUSY = 3.5  # events that the scouts lead one to expect in a window, from which on shorter ones are looked at at once
-CROWDED = 5  # events in an answer about a window of the first pass, from which on it is in doubt
+CROWDED = 6  # events in an answer about a window of the first pass, from which on it is in doubt
 CROWDED_SHORT = 8  # the same for a shorter window
-DENSE = 6  # events from which on, where there is another reason for doubt, only the shortest windows will do
+DENSE = 7  # events from which on, where there is another reason for doubt, only the shortest windows will do
 UNSURE = 0.6  # a segment with a lower score puts its answer in doubt
 SEEN = 2.0  # s of an event within what two windows saw, from which on both should report it
 LENGTHS = (30.0, 15.0)  # s of shorter windows: two of the first cover one of 48 s

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 from omni_timeline.pipeline.adaptive import Looks, Round, look_adaptively
 from omni_timeline.pipeline.agreement import one_for_each_event, with_agreement, with_sure_ones
-from omni_timeline.pipeline.options import MIN_WINDOW_SECONDS, PredictOptions
+from omni_timeline.pipeline.options import (
+    AUTO_WINDOW_SECONDS,
+    MIN_WINDOW_SECONDS,
+    SOUND_WINDOW_SECONDS,
+    PredictOptions,
+)
 from omni_timeline.pipeline.reading import Reading
 from omni_timeline.pipeline.refine import LOOK_FRAMES, doubted_edges, refine_edges, refinement_windows
 from omni_timeline.pipeline.windows import Window, WindowedSegment, merge_windows, split_windows
@@ -35,7 +40,9 @@ class Found:
     in_shorter: Mapping[str, int]
 
 
-def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequence[Reading], Found]:
+def look_at(
+    duration: float, options: PredictOptions, *, has_audio: bool = False
+) -> Generator[Round, Sequence[Reading], Found]:
     """The rounds of a video of `duration` seconds; takes a reading for each window, returns what they add up to."""
     if options.stretch is not None:
         start, end = options.stretch
@@ -43,7 +50,7 @@ def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequen
         [reading] = yield Round("looking", (stretch,))
         return Found(_calibrated(reading.segments, duration, options), (reading,), 1, {})
     free_words = not options.closed_labels
-    windows = split_windows(duration, options.longest_window)
+    windows = _first_pass(duration, options, has_audio=has_audio)
     looks = Looks()
     if options.window_seconds == "auto":
         yield from look_adaptively(looks, windows, options.max_looks, free_words=free_words)
@@ -70,6 +77,14 @@ def look_at(duration: float, options: PredictOptions) -> Generator[Round, Sequen
         len(windows),
         looks.reasons,
     )
+
+
+def _first_pass(duration: float, options: PredictOptions, *, has_audio: bool) -> list[Window]:
+    """The windows that are looked at if there is no reason to look at shorter ones."""
+    longest = options.longest_window
+    if options.window_seconds == "auto" and has_audio and duration > AUTO_WINDOW_SECONDS:
+        longest = SOUND_WINDOW_SECONDS
+    return split_windows(duration, longest)
 
 
 def _calibrated(segments: Sequence[Segment], duration: float, options: PredictOptions) -> tuple[Segment, ...]:

@@ -22,12 +22,13 @@ WindowSeconds = float | Literal["auto"] | None
 
 # Raised whenever the same answers of a model give other segments: by another grammar, reading, score or merging. It is
 # a part of every model version, so that predictions made by older code are not taken for those of this one.
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 
 DEFAULT_FRAMES = 50
 DEFAULT_WINDOW_SECONDS: WindowSeconds = "auto"
 AUTO_WINDOW_SECONDS = 48.0  # s: with 50 frames a grid is shorter than the 2 s chunks of sound, see docs/remap.md
-DEFAULT_MAX_LOOKS = 5.0  # windows for each one of a first pass at 48 s
+SOUND_WINDOW_SECONDS = 25.0  # s: 50 frames are 2 a second, as Qwen2.5-Omni was trained; see docs/windows.md
+DEFAULT_MAX_LOOKS = 5.0  # windows for each one of the first pass
 DEFAULT_MAX_NEW_TOKENS = 512  # about 25 lines; a checkpoint that writes more is repeating itself
 MIN_WINDOW_SECONDS = 2.0  # s; thousands of windows of milliseconds would keep the model busy for days
 QUESTION = "{}\nAnswer in one short sentence about what can be seen and heard in this clip."
@@ -40,9 +41,10 @@ class PredictOptions:
 
     Attributes:
         frames: how many frames the model sees of each window, spread evenly over its time.
-        window_seconds: longer videos are covered by overlapping windows of at most this. "auto": of 48 s, and of
-            shorter ones where the model is unsure. None looks at the whole video at once, however long it is.
-        max_looks: with "auto", at most this many windows for each one that a first pass at 48 s has.
+        window_seconds: longer videos are covered by overlapping windows of at most this. "auto": of 48 s, with sound of
+            25 s, and of shorter ones where the model is unsure; a video of 48 s or less is one window. None looks at
+            the whole video at once, however long it is.
+        max_looks: with "auto", at most this many windows for each one that the first pass has.
         labels: the only labels there are; empty for free words. One generic label ("event") means free words too.
         hints: what labels mean, for those whose name does not say it: pairs of label and words.
         descriptions: whether the model may say more than the label.

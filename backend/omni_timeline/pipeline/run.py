@@ -88,7 +88,7 @@ class VideoRun:
     def begin(self, info: VideoInfo) -> None:
         """Plan the first round of a video that has been opened."""
         self._info = info
-        self._looking = looking = look_at(info.duration, self.options)
+        self._looking = looking = look_at(info.duration, self.options, has_audio=info.has_audio)
         self._go_on(next(looking))
 
     def next_window(self) -> tuple[int, Window] | None:

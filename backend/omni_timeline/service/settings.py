@@ -208,14 +208,14 @@ class Settings:
     )
     window_seconds: WindowSeconds = setting(
         DEFAULT_WINDOW_SECONDS, kinds.number_or_auto(MIN_WINDOW_SECONDS, DAY, none="whole"),
-        "Longer videos are covered by overlapping windows of at most this length, in seconds. `auto`: 48 s, and less "
-        "where the model is unsure, see [windows](windows.md). `whole` shows the model the whole video at once. A "
-        "project may decide this for itself.",
+        "Longer videos are covered by overlapping windows of at most this length, in seconds. `auto`: 48 s, with sound "
+        "25 s, and less where the model is unsure, see [windows](windows.md). `whole` shows the model the whole video "
+        "at once. A project may decide this for itself.",
     )
     max_looks: float = setting(
         DEFAULT_MAX_LOOKS, kinds.number(1, 7),
-        "With `WINDOW_SECONDS=auto`, a video is looked at in at most this many windows for each window that a first "
-        "pass at 48 s has. `1`: nothing is looked at again.",
+        "With `WINDOW_SECONDS=auto`, a video is looked at in at most this many windows for each window that the first "
+        "pass has. `1`: nothing is looked at again.",
     )
     refine: bool = setting(
         False, kinds.switch, "`1`: the model looks a second time, closely, at where events begin and end."
