@@ -43,7 +43,13 @@ class Found:
 def look_at(
     duration: float, options: PredictOptions, *, has_audio: bool = False
 ) -> Generator[Round, Sequence[Reading], Found]:
-    """The rounds of a video of `duration` seconds; takes a reading for each window, returns what they add up to."""
+    """The rounds of looks at a video; takes a reading for each window of a round, returns what they add up to.
+
+    Args:
+        duration: of the video, in seconds.
+        options: how it is looked at.
+        has_audio: whether it has sound, with which long windows cost more and are worth less.
+    """
     if options.stretch is not None:
         start, end = options.stretch
         stretch = Window(max(0.0, min(start, duration - MIN_WINDOW_SECONDS)), min(end, duration))
