@@ -42,7 +42,7 @@ from omni_timeline.media.wire import (
     send,
 )
 
-NICENESS = 10  # a model never waits for a core while the next videos are decoded
+NICENESS = 5  # as a model's process, which else would wait for a core while the next videos are decoded
 OPEN_FILES = 64
 LAZY = ("numpy.ma", "numpy.linalg", "numpy.fft", "encodings.latin_1", "encodings.utf_16")
 LAST_WORDS = 0.5  # s between the end of a worker's socket and its exit status
