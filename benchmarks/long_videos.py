@@ -15,13 +15,10 @@ counted, so that other work on the machine makes little difference. Prints a Mar
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import median
@@ -39,6 +36,7 @@ from omni_timeline.pipeline.prediction import Prediction
 from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.segments import Segment, iou
 from omni_timeline.synthetic import LABELS, TONES
+from usage import peak_bytes, processor_seconds
 
 MINUTES = 10
 FIRST_SEED = 3_200_000
@@ -91,11 +89,11 @@ def rows(scheduler: Scheduler, samples: Sequence[Sample], kind: str, ways: Seque
     found = []
     for way in ways:
         print(f"{kind}, {way}", file=sys.stderr)
-        tally, began = Tally(), worked()
+        tally, began = Tally(), processor_seconds()
         for sample, prediction in zip(samples, scheduler.predict_all(paths, WAYS[way]), strict=True):
             assert isinstance(prediction, Prediction), prediction
             tally.add(sample, prediction.segments)
-        tally.seconds = worked() - began
+        tally.seconds = processor_seconds() - began
         found.append(_row(kind, way, tally, minutes))
     return found
 
@@ -112,16 +110,6 @@ def _row(kind: str, way: str, tally: Tally, minutes: float) -> list[str]:
         f"{tally.doubles}",
         f"{tally.seconds / minutes:.3f} s",
     ]
-
-
-def worked() -> float:
-    """Seconds that the processors have worked for this process and those it started."""
-    ended, total = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            times = child.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total + ended.ru_utime + ended.ru_stime
 
 
 def _of_kind(events: Sequence[Segment], sounding: bool) -> list[Segment]:
@@ -156,27 +144,10 @@ def memory(model: OmniModel) -> None:
         subprocess.run(command, check=True)
     pipeline = Pipeline(model)
     pipeline.predict(next(clips(1, sound=True)).path, ASKED)  # what is set up at the first video
-    process, peak, ended = psutil.Process(), [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
-            alive = [process, *process.children(recursive=True)]
-            sizes = []
-            for each in alive:
-                try:
-                    sizes.append(each.memory_full_info().uss)
-                except psutil.Error:  # a worker that ended just now
-                    continue
-            peak[0] = max(peak[0], sum(sizes))
-
-    before = process.memory_full_info().uss
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    found = pipeline.predict(path, ASKED)
+    before, began = psutil.Process().memory_full_info().uss, time.perf_counter()  # without the decoder's process
+    with peak_bytes() as peak:
+        found = pipeline.predict(path, ASKED)
     spent = time.perf_counter() - began
-    ended.set()
-    watcher.join()
     above = (peak[0] - before) / 2**20
     print(f"{found.duration:.0f} s, 1280 x 720, with sound: {above:.0f} MiB above the loaded model, {spent:.0f} s")
 

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -37,6 +37,7 @@ from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.service.server import scheduler_of
 from omni_timeline.service.settings import Settings
+from usage import processor_seconds
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "backend" / "omni_timeline" / "demo" / "samples"
@@ -252,16 +253,6 @@ def clients(folder: Path, rounds: int) -> None:
         print("\n| while | | requests | p50 ms | p99 ms | max ms |\n|---|---|---:|---:|---:|---:|")
         meanwhile(folder, ask, SELECTIONS, clips * 2, ask.select)
         meanwhile(folder, ask, ONE_BY_ONE, clips * 2, ask.open_each)
-
-
-def processor_seconds() -> float:
-    """Of this process and of all that it has started: the scheduler's, the server's and the clients' work."""
-    seconds = 0.0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        with suppress(psutil.Error):  # one that ended just now
-            times = process.cpu_times()
-            seconds += times.user + times.system + times.children_user + times.children_system
-    return seconds
 
 
 def compare(what: str, found: dict[str, list[tuple[float, float]]]) -> None:

@@ -23,8 +23,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from demo_clips import mixed_clips, table
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.model.checkpoint import Checkpoint
@@ -36,6 +34,7 @@ from omni_timeline.pipeline.prediction import Prediction
 from omni_timeline.pipeline.run import VideoRun
 from omni_timeline.pipeline.scheduler import Scheduler
 from omni_timeline.synthetic import LABELS
+from usage import own_bytes, peak_bytes
 
 OPTIONS = PredictOptions(labels=LABELS)
 REPEATS = 3
@@ -191,33 +190,11 @@ def memory(model: str, devices: Sequence[str]) -> None:
     for count in (64, 640):
         with scheduler(model, devices) as started:
             after(started, short[:2])
-            process, peak, ended = psutil.Process(), [0], threading.Event()
-
-            def watch(
-                process: psutil.Process = process, peak: list[int] = peak, ended: threading.Event = ended
-            ) -> None:
-                while not ended.wait(0.05):
-                    peak[0] = max(peak[0], total(process))
-
-            idle = total(process)
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            after(started, (short * 10)[:count])
-            ended.set()
-            watcher.join()
+            idle = own_bytes()
+            with peak_bytes() as peak:
+                after(started, (short * 10)[:count])
         rows.append([count, f"{idle / 2**20:.0f} MiB", f"{peak[0] / 2**20:.0f} MiB"])
     print(table(["clips", "idle", "peak"], rows))
-
-
-def total(process: psutil.Process) -> int:
-    """Memory of a process and its children that is theirs alone."""
-    sizes = []
-    for each in [process, *process.children(recursive=True)]:
-        try:
-            sizes.append(each.memory_full_info().uss)
-        except psutil.Error:  # a worker that ended just now
-            continue
-    return sum(sizes)
 
 
 def random_checkpoint(folder: Path) -> str:
