@@ -23,6 +23,7 @@ from omni_timeline.media.files import MediaFile
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip, probe
+from omni_timeline.media.worker import NICENESS
 
 SIZE = (56, 84)  # height, width
 
@@ -123,6 +124,13 @@ def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder:
             video.clip()
     assert_it_goes_on(decoder, film)
     assert processes_of(decoder)[0] == before
+
+
+def test_decoders_leave_the_cores_to_those_who_serve_people(decoder: Decoder, film: Path):
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with decoder.open(film):
+        for process in (decoder._process.pid, *children_of(decoder._process.pid)):
+            assert os.getpriority(os.PRIO_PROCESS, process) == min(19, usual + NICENESS)
 
 
 def test_a_decoder_process_that_was_killed_is_started_again(decoder: Decoder, film: Path):

@@ -20,7 +20,7 @@ from omni_timeline.segments import Segment
 def test_a_stretch_is_one_window_within_the_video(
     stretch: tuple[float, float], duration: float, window: tuple[float, float]
 ):
-    looking = look_at(duration, PredictOptions(stretch=stretch, refine=True, window_seconds=25))
+    looking = look_at(duration, PredictOptions(stretch=stretch, refine=True, window_seconds=25), has_audio=True)
     [asked] = next(looking).windows
     assert (asked.start, asked.end) == window
     found = (Segment(0.1, 0.9, "a"),)

@@ -40,9 +40,7 @@ class Found:
     in_shorter: Mapping[str, int]
 
 
-def look_at(
-    duration: float, options: PredictOptions, *, has_audio: bool = False
-) -> Generator[Round, Sequence[Reading], Found]:
+def look_at(duration: float, options: PredictOptions, *, has_audio: bool) -> Generator[Round, Sequence[Reading], Found]:
     """The rounds of looks at a video; takes a reading for each window of a round, returns what they add up to.
 
     Args:

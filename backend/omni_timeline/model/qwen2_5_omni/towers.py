@@ -5,8 +5,8 @@ flash-attention transformers 5.24 calls the kernel once for each window in each 
 so that a GPU waits for Python. Windows of one length fit into one call, and there are two or three lengths.
 
 A patch of pixels becomes a vector by a convolution whose steps are as wide as its kernel, in other words by one product
-of matrices. Torch's 3D convolution is slower at that, on some GPUs by orders of magnitude (pytorch issue 174051).
-transformers' own remedy, `fusion_config`, loses the weights of this model (5.24).
+of matrices. Torch's 3D convolution is slower at that; on some GPUs people have found it far slower (transformers issue
+45750, pytorch issue 174051). transformers' own remedy, `fusion_config`, loses the weights of this model (5.24).
 """
 
 from __future__ import annotations
@@ -29,15 +29,12 @@ def quicken(model: nn.Module) -> None:
     """Make a loaded model take patches by a product, and its towers attend by length where torch's kernel is used."""
     part: Any
     for part in model.modules():
-        forward = (
-            _see if isinstance(part, Qwen2_5OmniVisionAttention)
-            else _hear if isinstance(part, Qwen2_5OmniAudioAttention)
-            else None
-        )  # fmt: skip
         if isinstance(part, Qwen2_5_VisionPatchEmbed):
             part.forward = MethodType(_embed, part)
-        elif forward is not None and part.config._attn_implementation == "sdpa":
-            part.forward = MethodType(forward, part)
+        elif isinstance(part, Qwen2_5OmniVisionAttention) and part.config._attn_implementation == "sdpa":
+            part.forward = MethodType(_see, part)
+        elif isinstance(part, Qwen2_5OmniAudioAttention) and part.config._attn_implementation == "sdpa":
+            part.forward = MethodType(_hear, part)
 
 
 def _embed(self: Any, patches: Tensor) -> Tensor:
