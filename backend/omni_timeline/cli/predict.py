@@ -42,7 +42,7 @@ examples:
   omni-timeline predict clip.mp4
   omni-timeline predict clip.mp4 --model Qwen/Qwen2.5-Omni-3B --device cuda:1
   omni-timeline predict clip.mp4 --labels "speech,applause,music"
-  omni-timeline predict lecture.mp4 --window-seconds 25 --refine
+  omni-timeline predict lecture.mp4 --window-seconds 12 --refine
   omni-timeline predict lecture.mp4 --learned versions/first
   omni-timeline predict *.mp4 --view page.html --timeline timeline.png
   omni-timeline predict *.mp4 --format jsonl | jq -c '.segments[] | [.start, .end, .label]'
