@@ -39,26 +39,38 @@ REGIONS = """() => window.Htx.annotationStore.selected.regions.map(region => ({
     score: region.score,
 }))"""
 # Resolves to the sixteen blocks of the picture on the screen, once it has come to rest on the frame: it is read from
-# the canvas that the annotator sees, with the picture in its middle. An editor that is still loading goes back to the
-# first frame, or is made anew, so it is told until it stays.
+# the canvas that the annotator sees, with the picture in its middle. The editor draws there what the video element
+# shows, some time later on a busy machine, so both have to show the same. An editor that is still loading goes back to
+# where it was, or is made anew, so it is told until it stays.
 SHOW = """async (frame) => {
+    const blocks = (source, left, top, width, height) => [...Array(16).keys()].map(bit => source.getImageData(
+        left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0] > 127);
+    const shown = (canvas, element, zoom) => {
+        const width = element.videoWidth * zoom, height = element.videoHeight * zoom;
+        return blocks(canvas.getContext("2d"), (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    };
+    const copy = new OffscreenCanvas(64, 64).getContext("2d", {willReadFrequently: true});
     const look = (video) => {
         const element = document.querySelector("video"), canvas = document.querySelector("canvas");
         if (!element || !canvas || !video?.ref?.current || element.seeking || video.frame !== frame) return null;
-        const zoom = video.ref.current.zoom, width = element.videoWidth * zoom, height = element.videoHeight * zoom;
-        const left = (canvas.width - width) / 2, top = (canvas.height - height) / 2;
-        return [...Array(16).keys()].map(bit => canvas.getContext("2d").getImageData(
-            left + width * (bit % 4 + 0.5) / 4, top + height * (Math.floor(bit / 4) + 0.5) / 4, 1, 1).data[0] > 127);
+        copy.drawImage(element, 0, 0, 64, 64);
+        const seen = shown(canvas, element, video.ref.current.zoom);
+        return String(seen) === String(blocks(copy, 0, 0, 64, 64)) ? seen : null;
     };
-    let before = "", same = 0;
+    let before = "", same = 0, sought = null;
     for (let turn = 0; turn < 800; turn++) {
         const video = window.Htx.annotationStore.selected?.names.get("video");
-        video?.setFrame(frame);
+        const time = () => document.querySelector("video")?.currentTime;
+        if (sought !== null && time() !== sought) video?.setFrame(frame > 1 ? frame - 1 : 2);  // it was moved elsewhere
+        if (sought === null || video?.frame !== frame) {
+            video?.setFrame(frame);
+            sought = time() ?? null;
+        }
         await new Promise(resolve => setTimeout(resolve, 25));
-        const blocks = look(video), key = String(blocks);
-        same = blocks && key === before ? same + 1 : 0;
+        const seen = time() === sought ? look(video) : null, key = String(seen);
+        same = seen && key === before ? same + 1 : 0;
         before = key;
-        if (same === 6) return blocks;
+        if (same === 6) return seen;
     }
     throw new Error(`the editor does not stay on frame ${frame}`);
 }"""
