@@ -71,9 +71,26 @@ def test_a_machine_reports_its_own_code_and_checkpoint():
     ],
 )
 def test_cores_and_gpus_are_shared_out(cpus: int, gpus: int, wanted: Wanted, sizes: Sizes):
-    found = share_out(cpus, gpus, wanted)
+    found = share_out([(cpus, gpus)], wanted)
     assert found == sizes
-    assert found.models * found.cpus_per_model + found.decoders <= cpus
+    assert found.models * found.threads_per_model + found.decoders <= cpus
+
+
+@pytest.mark.parametrize(
+    ("machines", "sizes"),
+    [
+        ([(2, 0), (2, 0)], Sizes(2, 0, 1, 2)),
+        ([(16, 0)] * 3, Sizes(3, 0, 8, 24)),
+        ([(0, 0), (16, 0)], Sizes(1, 0, 8, 8)),
+        ([(8, 1), (16, 0)], Sizes(1, 1, 1, 8)),
+    ],
+)
+def test_without_gpus_each_machine_that_has_cores_has_a_model(machines: list[tuple[int, int]], sizes: Sizes):
+    assert share_out(machines, Wanted()) == sizes
+
+
+def test_a_model_computes_with_no_more_cores_than_a_machine_has():
+    assert share_out([(16, 0)] * 3, Wanted(workers=1)) == Sizes(1, 0, 16, 8)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +104,7 @@ def test_cores_and_gpus_are_shared_out(cpus: int, gpus: int, wanted: Wanted, siz
 def test_more_than_there_is_is_refused_at_the_start_and_less_goes_on_when_machines_have_left(
     cpus: int, gpus: int, wanted: Wanted, sizes: Sizes
 ):
-    found = share_out(cpus, gpus, wanted)
+    found = share_out([(cpus, gpus)], wanted)
     assert found == sizes
     with pytest.raises(RequestError, match=f"room for {sizes.models} copies"):
         require(wanted, found)
@@ -96,4 +113,4 @@ def test_more_than_there_is_is_refused_at_the_start_and_less_goes_on_when_machin
 @pytest.mark.parametrize(("cpus", "gpus", "wanted"), [(1, 0, Wanted()), (8, 0, Wanted(gpus=1)), (0, 0, Wanted())])
 def test_without_room_for_one_model_nothing_begins(cpus: int, gpus: int, wanted: Wanted):
     with pytest.raises(RequestError, match="too little for the model"):
-        share_out(cpus, gpus, wanted)
+        share_out([(cpus, gpus)], wanted)

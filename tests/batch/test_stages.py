@@ -66,7 +66,9 @@ def parts(videos: Path, cache: Path) -> Parts:
 def on_a_cluster(videos: Path, cache: Path) -> dict[str, Outcome]:
     preparing = Preparing(lambda: parts(videos, cache), plan(), frame_rules(LOAD), code_version())
     version = Checkpoint.find("demo").version
-    predicting = Predicting(lambda: parts(videos, cache), plan(), LOAD, version, code_version())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")  # it is set by what follows, and is to be put back
+        predicting = Predicting(lambda: parts(videos, cache), plan(), LOAD, 1, version, code_version())
     rows = [predicting(preparing({ROW: pickle.dumps(task)})) for task in tasks()]
     return {outcome.task.key: outcome for outcome in (pickle.loads(row[ROW]) for row in rows)}
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 
+from omni_timeline.model.checkpoint import Checkpoint
 from omni_timeline.synthetic import draw_scene, write_video
 from places import ROOT
 
@@ -27,6 +28,8 @@ from .prelabeling import INTERRUPTED, LOCAL, PREDICTED, SOME_FAILED, Studio, par
 pytestmark = pytest.mark.e2e
 
 PATIENCE = 240.0  # s; only a test that fails waits so long
+PREDICTING = b"ray::MapWorker(Map(Predicting))"
+NO_PAGE = {"include_dashboard": False}  # for the first machine of a cluster
 
 
 @pytest.fixture(scope="module")
@@ -127,25 +130,56 @@ def test_whatever_is_killed_every_task_ends_with_one_prediction_or_a_reason(own:
     assert "generate" not in report["seconds_by_stage"]  # nothing was asked of the model
 
 
-def test_a_machine_that_leaves_the_cluster_takes_no_task_with_it(own: Studio, clips: Path, tmp_path: Path):
-    videos = [LOCAL + path.name for path in sorted(clips.glob("drawn*"))[:40]]
-    project = own.project(*videos)
-    environs = [{"LOCAL_FILES_ROOT": str(clips), "CACHE_DIR": str(tmp_path / name)} for name in ("stays", "leaves")]
+@pytest.mark.parametrize("another", ["stays", "comes"])
+def test_a_machine_that_leaves_the_cluster_takes_no_task_with_it(
+    own: Studio, clips: Path, tmp_path: Path, another: str
+):
+    """Its models once waited for ever for cores of decoders, which waited for models; or for the machine itself."""
+    videos = [LOCAL + path.name for path in sorted(clips.glob("drawn*"))[:55]]
+    project = own.project(*videos, *videos)  # more than are worked on at a time by two models
     cluster = Cluster()
+
+    def join(name: str, cores: int) -> Any:
+        environ = {"LOCAL_FILES_ROOT": str(clips), "CACHE_DIR": str(tmp_path / name)}
+        return cluster.add_node(num_cpus=cores, env_vars=environ, **({} if cluster.head_node else NO_PAGE))
+
     try:
-        cluster.add_node(num_cpus=2, include_dashboard=False, env_vars=environs[0])
-        leaving = cluster.add_node(num_cpus=2, env_vars=environs[1])
-        arguments = ("--project", project, "--address", cluster.address, "--num-workers", 2, "--num-decoders", 2)
-        with prelabel(own.now, clips, tmp_path, *arguments, "--report", tmp_path / "report.json") as process:
+        join("first", 2 if another == "stays" else 0)
+        leaving = join("leaves", 2)
+        arguments = ("--project", project, "--address", cluster.address, "--report", tmp_path / "report.json")
+        with prelabel(own.now, clips, tmp_path, *arguments) as process:
             assert until(lambda: own.predicted(project) > 0 or process.poll() is not None, PATIENCE)
+            if another == "comes":
+                join("comes", 2)
             cluster.remove_node(leaving, allow_graceful=False)
-            assert own.predicted(project) < len(videos)
+            assert own.predicted(project) < 2 * len(videos)
             assert process.wait(PATIENCE) == PREDICTED
     finally:
         cluster.shutdown()
     report = json.loads((tmp_path / "report.json").read_text())
+    listed = own.now.call("GET", "/api/tasks", params={"project": project, "page_size": 1000, "fields": "all"})
+    assert [len(task["predictions"]) for task in listed["tasks"]] == [1] * 2 * len(videos)
+    assert (report["engine"], report["predicted"], report["failed"]) == ("ray", 2 * len(videos), 0)
+
+
+def test_a_model_that_cannot_be_loaded_again_at_once_is_tried_until_it_can(own: Studio, clips: Path, tmp_path: Path):
+    """Ray gave up the actor and waited for it, an hour long."""
+    model = shutil.copytree(Checkpoint.find("demo").folder, tmp_path / "model")
+    videos = [LOCAL + path.name for path in sorted(clips.glob("drawn*"))]
+    project = own.project(*videos)
+    arguments = ("--project", project, "--engine", "ray", "--num-workers", 1)
+    with prelabel(own.now, clips, tmp_path, *arguments, MODEL=str(model)) as process:
+        assert until(lambda: own.predicted(project) > 0, PATIENCE)
+        [actor] = those(process, PREDICTING)
+        model.rename(tmp_path / "away")
+        os.kill(actor, signal.SIGKILL)
+        assert own.predicted(project) < len(videos)
+        assert until(lambda: bool(set(those(process, PREDICTING)) - {actor}), PATIENCE)
+        [again] = set(those(process, PREDICTING)) - {actor}
+        assert until(lambda: again not in those(process, PREDICTING), PATIENCE)  # it found no model
+        (tmp_path / "away").rename(model)
+        assert process.wait(PATIENCE) == PREDICTED
     assert copies(own, project) == dict.fromkeys(videos, 1)
-    assert (report["engine"], report["predicted"], report["failed"]) == ("ray", len(videos), 0)
 
 
 def test_following_it_replaces_old_versions_and_stops_when_asked_to(own: Studio, clips: Path, tmp_path: Path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omni_timeline import cores
@@ -33,31 +34,38 @@ class Sizes:
     Attributes:
         models: copies of the model.
         gpus_per_model: 1, or 0 on the CPU.
-        cpus_per_model: cores for each copy.
+        threads_per_model: cores that each copy computes with on the CPU.
         decoders: processes that fetch and decode, a core each.
     """
 
     models: int
     gpus_per_model: int
-    cpus_per_model: int
+    threads_per_model: int
     decoders: int
 
 
-def share_out(cpus: int, gpus: int, wanted: Wanted) -> Sizes:
-    """How so many cores and GPUs are shared out: what was asked for, or as much of it as there is.
+def share_out(machines: Sequence[tuple[int, int]], wanted: Wanted) -> Sizes:
+    """How cores and GPUs are shared out: what was asked for, or as much of it as there is.
+
+    Args:
+        machines: how many cores and GPUs each of them has.
+        wanted: what was asked for.
 
     Raises:
         RequestError: there is not enough for one copy of the model and one decoder.
     """
+    cpus, gpus = (sum(machine[what] for machine in machines) for what in (0, 1))
     on_gpus = bool(gpus) if wanted.gpus is None and wanted.workers is None else bool(wanted.gpus)
     most = min(gpus, cpus - 1) if on_gpus else cpus - 1
     if most < 1:
         raise RequestError(f"The machines that take part have {cpus} cores and {gpus} GPUs: too little for the model.")
-    models = min(most, wanted.gpus or gpus) if on_gpus else min(most, wanted.workers or 1)
+    one_each = sum(1 for cores, _ in machines if cores)
+    models = min(most, wanted.gpus or gpus) if on_gpus else min(most, wanted.workers or one_each)
     spare = cpus - models
     usual = min(DECODERS_PER_MODEL * models, spare if on_gpus else cpus // 2)
     decoders = min(spare, wanted.decoders or max(1, usual))
-    return Sizes(models, int(on_gpus), 1 if on_gpus else max(1, (cpus - decoders) // models), decoders)
+    threads = 1 if on_gpus else max(1, min((cpus - decoders) // models, *(cores for cores, _ in machines if cores)))
+    return Sizes(models, int(on_gpus), threads, decoders)
 
 
 def require(wanted: Wanted, sizes: Sizes) -> None:
@@ -98,6 +106,12 @@ def frame_rules(load: Load) -> FrameRules:
     return FrameRules(checkpoint.family.name, *checkpoint.family.saved_pixels(checkpoint))
 
 
+def alive(ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """What Ray knows of each machine that is there; of those among `ids`, where it is given."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"] and (ids is None or node["NodeID"] in ids)]
+
+
 class Cluster:
     """A Ray cluster that this process is connected to. Made by `connected`."""
 
@@ -117,9 +131,12 @@ class Cluster:
         on_gpus = self._is_on_gpus(nodes)
         new = [node for node in nodes if node["NodeID"] not in self._reports]
         asked = [self._ask(node, self._load if _gpus(node) or not on_gpus else None) for node in new]
-        for each in ray.get(asked, timeout=SURVEY_SECONDS):
-            self._reports[each.id] = each
-        admission = admit([self._reports[node["NodeID"]] for node in nodes])
+        for node, answer in zip(new, asked, strict=True):
+            try:
+                self._reports[node["NodeID"]] = ray.get(answer, timeout=SURVEY_SECONDS)
+            except RayError as error:  # it has left already
+                log.warning("%s takes no part: %s", node["NodeManagerAddress"], str(error).strip().splitlines()[0])
+        admission = admit([self._reports[node["NodeID"]] for node in nodes if node["NodeID"] in self._reports])
         for refusal in admission.refusals:
             log.warning("%s", refusal)
         return admission
@@ -138,9 +155,13 @@ class Cluster:
         Raises:
             RequestError: the model has room on none of them.
         """
-        nodes = [node for node in self._nodes() if node["NodeID"] in admission.admitted]
-        cpus = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)
-        return share_out(cpus, sum(map(_gpus, nodes)), self._wanted)
+        nodes = alive(admission.admitted)
+        return share_out([(_cores(node), _gpus(node)) for node in nodes], self._wanted)
+
+    def with_room(self, admission: Admission, sizes: Sizes) -> list[str]:
+        """The ids of the machines that a copy of the model may be on: those with GPUs, or else with cores."""
+        needed = _gpus if sizes.gpus_per_model else _cores
+        return [node["NodeID"] for node in alive(admission.admitted) if needed(node)]
 
     def frame_rules(self, admission: Admission) -> FrameRules:
         """How large frames are for the checkpoint."""
@@ -153,9 +174,7 @@ class Cluster:
     def _nodes(self) -> list[dict[str, Any]]:
         """The machines that are there, the one where this command runs first."""
         ours = ray.get_runtime_context().get_node_id()
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        alive = [node for node in nodes if node["Alive"]]
-        return sorted(alive, key=lambda node: (node["NodeID"] != ours, node["NodeManagerAddress"], node["NodeID"]))
+        return sorted(alive(), key=lambda node: (node["NodeID"] != ours, node["NodeManagerAddress"], node["NodeID"]))
 
     def _is_on_gpus(self, nodes: list[dict[str, Any]]) -> bool:
         if self._wanted.gpus is not None or self._wanted.workers is not None:
@@ -205,6 +224,10 @@ def connected(address: str | None, load: Load, wanted: Wanted) -> Iterator[Clust
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+def _cores(node: dict[str, Any]) -> int:
+    return int(node["Resources"].get("CPU", 0))
 
 
 def _gpus(node: dict[str, Any]) -> int:

@@ -16,8 +16,8 @@ import pickle
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, read_datasource
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 from ray.data.exceptions import ExecutionTimeoutError
@@ -32,7 +33,7 @@ from ray.exceptions import RayError
 from ray.util.queue import Queue
 
 from omni_timeline.batch.carried import Carried, CarriedVideos, carry
-from omni_timeline.batch.cluster import Cluster, FrameRules, Sizes
+from omni_timeline.batch.cluster import Cluster, FrameRules, Sizes, alive
 from omni_timeline.batch.nodes import Admission, MakeParts, code_version
 from omni_timeline.batch.outcomes import Outcome, Plan, Predicted, Task, attempt
 from omni_timeline.errors import (
@@ -58,6 +59,8 @@ from omni_timeline.pipeline.scheduler import Scheduler
 VIDEOS_IN_A_MODEL = 32  # that its scheduler works on at a time, so that batches fill up
 VIDEOS_BEFORE_A_MODEL = 8  # that wait for it beyond these
 MODEL_DECODERS = 2  # of an actor with a model: for second looks, and windows that were not carried
+AGAIN_SECONDS = 10.0  # s until an actor that could not begin again is started once more
+WATCH_SECONDS = 5.0  # s between two looks at which machines are left
 STUCK_SECONDS = 3600.0  # s without any progress, after which a pass is broken off
 ROW = "row"  # the one column: a pickled Task, then Prepared or an Outcome, then an Outcome
 
@@ -121,6 +124,9 @@ class RayEngine:
         except (RayError, ExecutionTimeoutError, RuntimeError, TimeoutError) as error:
             if isinstance(error, ExecutionTimeoutError) and count >= feeder.count:
                 return  # nothing is to be done: models and decoders end, and the next task starts new ones
+            if isinstance(error, _NoneLeftError):
+                log.warning("%s", error)
+                return
             if not count:
                 raise _told(error) from error
             log.warning("Ray broke off, and what was not predicted yet is tried again: %s", _told(error))
@@ -129,17 +135,16 @@ class RayEngine:
         feeder.check()
 
     def _dataset(self, queue: Queue, admission: Admission, sizes: Sizes) -> Dataset:
-        _configure_ray_data(self._stuck_seconds)
+        for_models = self._cluster.with_room(admission, sizes)
+        _configure_ray_data(self._stuck_seconds, partial(_Watch, for_models))
         rules = self._cluster.frame_rules(admission)
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        admitted = {"ray.io/node-id": f"in({','.join(admission.admitted)})"}
-        rows = read_datasource(_Tasks(queue), override_num_blocks=1, concurrency=1, num_cpus=0, label_selector=here)
+        rows = read_datasource(_Tasks(queue), override_num_blocks=1, concurrency=1, num_cpus=0, label_selector=_here())
         prepared = rows.map(
             Preparing,
             fn_constructor_args=(self._make_parts, self._plan, rules, code_version()),
             compute=ActorPoolStrategy(size=sizes.decoders),
             num_cpus=1,
-            label_selector=admitted,
+            label_selector=_on(*admission.admitted),
         )
         predicted: Dataset = prepared.map(
             Predicting,
@@ -147,6 +152,7 @@ class RayEngine:
                 self._make_parts,
                 self._plan,
                 self._on_device(sizes),
+                int(os.environ.get("OMP_NUM_THREADS", sizes.threads_per_model)),
                 admission.checkpoint,
                 code_version(),
             ),
@@ -156,15 +162,24 @@ class RayEngine:
                 max_tasks_in_flight_per_actor=VIDEOS_IN_A_MODEL + VIDEOS_BEFORE_A_MODEL,
                 enable_true_multi_threading=True,
             ),
-            num_cpus=sizes.cpus_per_model,
+            num_cpus=0,  # else it might wait for ever for the core of a decoder that waits for it
             num_gpus=sizes.gpus_per_model,
-            label_selector=admitted,
+            label_selector=_on(*for_models),
         )
         return predicted
 
     def _on_device(self, sizes: Sizes) -> Load:
         device = "cuda" if sizes.gpus_per_model else "cpu"  # Ray shows an actor its own GPU alone
         return replace(self._load, device=device)
+
+
+def _on(*machines: str) -> dict[str, str]:
+    """What keeps something on these machines, of which Ray wants the ids."""
+    return {"ray.io/node-id": f"in({','.join(machines)})"}
+
+
+def _here() -> dict[str, str]:
+    return _on(ray.get_runtime_context().get_node_id())
 
 
 def _capacity(sizes: Sizes) -> int:
@@ -180,7 +195,7 @@ class _Feeder:
 
     def __init__(self, tasks: Iterator[Task]) -> None:
         self.count = 0
-        self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+        self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0, "label_selector": _here()})
         self._error: BaseException | None = None
         self._closed = False
         threading.Thread(target=self._run, args=(tasks,), name="feeder", daemon=True).start()
@@ -247,12 +262,13 @@ class Preparing:
     """What an actor does that fetches and decodes: one task after the other."""
 
     def __init__(self, make_parts: MakeParts, plan: Plan, rules: FrameRules, code: str) -> None:
-        _require_code(code)
-        self._parts = make_parts()
-        self._plan = plan
-        self._decoder = Decoder(self._parts.limits)
-        self._facts = ModelFacts("", rules.min_pixels, rules.max_pixels, batch_tokens=0)
-        self._family = next(family for family in FAMILIES if family.name == rules.family)
+        with _begun_again():
+            _require_code(code)
+            self._parts = make_parts()
+            self._plan = plan
+            self._decoder = Decoder(self._parts.limits)
+            self._facts = ModelFacts("", rules.min_pixels, rules.max_pixels, batch_tokens=0)
+            self._family = next(family for family in FAMILIES if family.name == rules.family)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
         """A row of the next stage for one of this."""
@@ -302,20 +318,22 @@ class Preparing:
 class Predicting:
     """What an actor does that holds a model: many tasks at a time, in batches across them."""
 
-    def __init__(self, make_parts: MakeParts, plan: Plan, load: Load, checkpoint: str, code: str) -> None:
-        _require_code(code)
-        self._parts = make_parts()
-        self._plan = plan
-        self._videos = CarriedVideos(Decoder(self._parts.limits))
-        model = IsolatedModel(load, silence_seconds=self._parts.silence_seconds)
-        self._scheduler = Scheduler(
-            [model], opener=self._videos, decoders=MODEL_DECODERS, memory_bytes=self._parts.clip_bytes
-        )
-        self._scheduler.start()
-        self._scheduler.wait()
-        if self._scheduler.checkpoint_version != checkpoint:
-            self._scheduler.close()
-            raise ModelError(f"The checkpoint here is {self._scheduler.checkpoint_version}, not {checkpoint}.")
+    def __init__(self, make_parts: MakeParts, plan: Plan, load: Load, threads: int, checkpoint: str, code: str) -> None:
+        with _begun_again():
+            _require_code(code)
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # Ray has set it by the cores that this actor reserves: none
+            self._parts = make_parts()
+            self._plan = plan
+            self._videos = CarriedVideos(Decoder(self._parts.limits))
+            model = IsolatedModel(load, silence_seconds=self._parts.silence_seconds)
+            self._scheduler = Scheduler(
+                [model], opener=self._videos, decoders=MODEL_DECODERS, memory_bytes=self._parts.clip_bytes
+            )
+            self._scheduler.start()
+            self._scheduler.wait()
+            if self._scheduler.checkpoint_version != checkpoint:
+                self._scheduler.close()
+                raise ModelError(f"The checkpoint here is {self._scheduler.checkpoint_version}, not {checkpoint}.")
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
         """The outcome of one task."""
@@ -354,12 +372,54 @@ class Predicting:
         self._scheduler.close()
 
 
+@contextmanager
+def _begun_again() -> Iterator[None]:
+    """What an actor begins with: where it fails for one that ran before, that is tried again and again.
+
+    Ray gives up such an actor, and its pass waits for it for ever. One that never ran ends the pass with the reason.
+    """
+    try:
+        yield
+    except Exception:
+        if not ray.is_initialized() or not ray.get_runtime_context().was_current_actor_reconstructed:
+            raise
+        log.exception("It is tried again in %.0f s.", AGAIN_SECONDS)
+        time.sleep(AGAIN_SECONDS)
+        os._exit(1)
+
+
 def _require_code(code: str) -> None:
     if code != code_version():
         raise ModelError(f"This machine has other code of omni-timeline ({code_version()}, not {code}).")
 
 
-def _configure_ray_data(stuck_seconds: float) -> None:
+class _NoneLeftError(ExecutionTimeoutError):
+    """No machine of a pass is left that the model could be on."""
+
+    def __init__(self) -> None:
+        super().__init__("All machines with room for the model have left: the others are looked at once more.")
+
+
+class _Watch(ExecutionCallback):
+    """Breaks a pass off when no machine is left that the model could be on: Ray would wait for one.
+
+    Args:
+        for_models: the ids of the machines that it could be on.
+    """
+
+    def __init__(self, for_models: Collection[str]) -> None:
+        self._for_models = for_models
+        self._looked = time.monotonic()
+
+    def on_execution_step(self, _: object) -> None:
+        """Called by Ray's scheduler many times a second."""
+        if time.monotonic() >= self._looked + WATCH_SECONDS:
+            self._looked = time.monotonic()
+            if not alive(self._for_models):
+                raise _NoneLeftError
+
+
+def _configure_ray_data(stuck_seconds: float, watch: Callable[[], ExecutionCallback]) -> None:
     """Each row goes on by itself as soon as it is there, and errors cost their own rows only."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a row that is lost is listed again
     context = DataContext.get_current()
@@ -368,6 +428,7 @@ def _configure_ray_data(stuck_seconds: float) -> None:
     context.target_max_block_size, context.target_min_block_size = 1, 0
     context.max_errored_blocks = -1
     context.execution_no_progress_timeout_s = stuck_seconds
+    context.custom_execution_callback_classes = [watch]  # type: ignore[list-item]  # called like a class
 
 
 def _told(error: BaseException) -> OmniTimelineError:

@@ -111,7 +111,10 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--address", help="of a running Ray cluster; auto for the one this machine belongs to")
     copies = group.add_mutually_exclusive_group()
     copies.add_argument("--num-gpus", type=_count, metavar="N", help="copies of the model, a GPU each (default: all)")
-    copies.add_argument("--num-workers", type=positive, metavar="N", help="copies of the model on the CPU instead")
+    copies.add_argument(
+        "--num-workers", type=positive, metavar="N",
+        help="copies of the model on the CPU instead; without GPUs, one on each machine (default)",
+    )  # fmt: skip
     group.add_argument(
         "--num-decoders", type=positive, metavar="N",
         help="videos that are decoded at a time, a core each (default: by the cores there are)",
