@@ -27,7 +27,7 @@ from .prelabeling import INTERRUPTED, LOCAL, PREDICTED, SOME_FAILED, Studio, par
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE = 240.0  # s; only a test that fails waits so long
+PATIENCE = 400.0  # s; only a test that fails waits so long
 PREDICTING = b"ray::MapWorker(Map(Predicting))"
 NO_PAGE = {"include_dashboard": False}  # for the first machine of a cluster
 
