@@ -76,6 +76,17 @@ def are_threads_chosen(environ: Mapping[str, str] = os.environ) -> bool:
     return "OMP_NUM_THREADS" in environ
 
 
+def threads_chosen(otherwise: int, environ: Mapping[str, str] = os.environ) -> int:
+    """How many threads somebody has said that a program computes with; `otherwise` where nobody has."""
+    first = environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" for threads within threads
+    return int(first) if first.isdecimal() else otherwise
+
+
+def compute_with(threads: int) -> None:
+    """Have the processes that are started from here compute with so many threads, whoever chose another number."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
 def visible_gpus(environ: Mapping[str, str] = os.environ) -> int:
     """How many NVIDIA GPUs a process started here may use, without asking them."""
     if (listed := environ.get("CUDA_VISIBLE_DEVICES")) is not None:

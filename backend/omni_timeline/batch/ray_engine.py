@@ -32,6 +32,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError
 from ray.util.queue import Queue
 
+from omni_timeline import processes
 from omni_timeline.batch.carried import Carried, CarriedVideos, carry
 from omni_timeline.batch.cluster import Cluster, FrameRules, Sizes, alive
 from omni_timeline.batch.nodes import Admission, MakeParts, code_version
@@ -152,7 +153,7 @@ class RayEngine:
                 self._make_parts,
                 self._plan,
                 self._on_device(sizes),
-                int(os.environ.get("OMP_NUM_THREADS", sizes.threads_per_model)),
+                processes.threads_chosen(sizes.threads_per_model),
                 admission.checkpoint,
                 code_version(),
             ),
@@ -321,7 +322,7 @@ class Predicting:
     def __init__(self, make_parts: MakeParts, plan: Plan, load: Load, threads: int, checkpoint: str, code: str) -> None:
         with _begun_again():
             _require_code(code)
-            os.environ["OMP_NUM_THREADS"] = str(threads)  # Ray has set it by the cores that this actor reserves: none
+            processes.compute_with(threads)  # Ray has chosen by the cores that this actor reserves: none
             self._parts = make_parts()
             self._plan = plan
             self._videos = CarriedVideos(Decoder(self._parts.limits))
