@@ -2,6 +2,7 @@
 
     python benchmarks/long_videos.py                # 6 videos of 10 minutes of each kind: half an hour on two cores
     python benchmarks/long_videos.py --videos 1     # a quick look
+    python benchmarks/long_videos.py --kind silent  # without sound only: a few minutes
     python benchmarks/long_videos.py --memory       # one video of an hour at 720p: memory above the loaded model
 
 The long videos are scenes of 40 to 60 s one after the other, so that a window of 48 s holds as many events as the demo
@@ -18,7 +19,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import median
@@ -49,6 +50,7 @@ WAYS: dict[str, PredictOptions] = {
     "auto, --refine": replace(ASKED, refine=True),
     "whole": replace(ASKED, window_seconds=None),
 }
+KINDS = {"silent": False, "with sound": True}  # whether they have sound
 FIXED_AND_AUTO = ("windows of 48 s", "windows of 25 s", "auto")
 DENSITIES: dict[str, tuple[tuple[tuple[float, float], float], ...]] = {  # scene seconds, and for what part of the video
     "": (((40.0, 60.0), 1.0),),
@@ -116,12 +118,12 @@ def _of_kind(events: Sequence[Segment], sounding: bool) -> list[Segment]:
     return [event for event in events if (event.label in TONES) == sounding]
 
 
-def accuracy(name: str, count: int) -> None:
+def accuracy(name: str, count: int, kinds: Mapping[str, bool]) -> None:
     found: list[list[str]] = []
     with Scheduler(models_on(["cpu"], Load(name))) as scheduler:
         scheduler.wait()
         scheduler.predict(next(clips(1, sound=True)).path, ASKED)  # what is set up at the first video
-        for kind, sound in (("silent", False), ("with sound", True)):
+        for kind, sound in kinds.items():
             short = list(clips(10 * count, sound=sound, shortest=29.0, longest=31.0, first_seed=FIRST_SEED))
             found += rows(scheduler, short, f"{kind}, {len(short)} x 30 s", ("auto", "auto, --refine"))
             for density, parts in DENSITIES.items():
@@ -155,13 +157,15 @@ def memory(model: OmniModel) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=6, help="long videos of each kind (default: %(default)s)")
+    parser.add_argument("--kind", choices=KINDS, help="of one kind only (default: both)")
     parser.add_argument("--memory", action="store_true", help="the hour instead")
     parser.add_argument("--model", default="demo", help="another checkpoint of the same world (default demo)")
     arguments = parser.parse_args()
     if arguments.memory:
         memory(OmniModel.load(arguments.model))
     else:
-        accuracy(arguments.model, arguments.videos)
+        kinds = KINDS if arguments.kind is None else {arguments.kind: KINDS[arguments.kind]}
+        accuracy(arguments.model, arguments.videos, kinds)
 
 
 if __name__ == "__main__":
