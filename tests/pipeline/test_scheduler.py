@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +124,14 @@ def test_a_video_whose_decoder_is_killed_is_decoded_once_more(kills: int, videos
 
 def workers_of(process: int) -> list[int]:
     """The processes of this one that decode videos, the newest last."""
-    family = psutil.Process(process).children(recursive=True)
-    decoding = [each for each in family if "omni_timeline.media.worker" in each.cmdline()]
-    return [each.pid for each in sorted(decoding, key=lambda each: each.pid)]
+    found = []
+    for each in psutil.Process(process).children(recursive=True):
+        with suppress(
+            psutil.NoSuchProcess
+        ):  # one that was killed, and has not been waited for, is there without a name
+            if "omni_timeline.media.worker" in each.cmdline():
+                found.append(each.pid)
+    return sorted(found)
 
 
 def test_a_question_is_answered_while_a_long_video_is_at_work(
