@@ -82,7 +82,7 @@ def threads_chosen(otherwise: int, environ: Mapping[str, str] = os.environ) -> i
     return int(first) if first.isdecimal() else otherwise
 
 
-def compute_with(threads: int) -> None:
+def choose_threads(threads: int) -> None:
     """Have the processes that are started from here compute with so many threads, whoever chose another number."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
 

@@ -123,12 +123,10 @@ def test_a_video_whose_decoder_is_killed_is_decoded_once_more(kills: int, videos
 
 
 def workers_of(process: int) -> list[int]:
-    """The processes of this one that decode videos, the newest last."""
+    """The processes of this one that decode videos, the newest last; without those that have just ended."""
     found = []
     for each in psutil.Process(process).children(recursive=True):
-        with suppress(
-            psutil.NoSuchProcess
-        ):  # one that was killed, and has not been waited for, is there without a name
+        with suppress(psutil.NoSuchProcess):
             if "omni_timeline.media.worker" in each.cmdline():
                 found.append(each.pid)
     return sorted(found)

@@ -322,7 +322,7 @@ class Predicting:
     def __init__(self, make_parts: MakeParts, plan: Plan, load: Load, threads: int, checkpoint: str, code: str) -> None:
         with _begun_again():
             _require_code(code)
-            processes.compute_with(threads)  # Ray has chosen by the cores that this actor reserves: none
+            processes.choose_threads(threads)  # Ray has chosen by the cores that this actor reserves: none
             self._parts = make_parts()
             self._plan = plan
             self._videos = CarriedVideos(Decoder(self._parts.limits))
