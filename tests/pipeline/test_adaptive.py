@@ -183,6 +183,12 @@ def test_shorter_windows_cover_the_same_time_at_most_three_for_each_or_four_wher
         assert all(later.start <= earlier.end for earlier, later in pairwise(sorted(inside)))
 
 
+def test_shorter_windows_reach_the_very_end():
+    window = Window(33.11119101227147, 107.3335730368144)
+    assert window.start + window.duration < window.end  # rounded: a millionth of a picture would be left out
+    assert shorter_windows({window: (Doubt.UNSURE,)})[-1].end == window.end
+
+
 @st.composite
 def whims(draw: st.DrawFn) -> Callable[[Window], Reading]:
     """A model that answers anything, but always the same about a window."""

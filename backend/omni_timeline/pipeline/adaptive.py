@@ -128,11 +128,13 @@ def shorter_windows(doubted: Mapping[Window, Sequence[Doubt]]) -> list[Window]:
             stretches[-1] = Window(stretches[-1][0].start, window.end), length
         else:
             stretches.append((window, length))
-    return [
-        Window(stretch.start + piece.start, min(stretch.start + piece.end, stretch.end))
-        for stretch, length in stretches
-        for piece in split_windows(stretch.duration, length)
-    ]
+    return [window for stretch, length in stretches for window in _windows_of(stretch, length)]
+
+
+def _windows_of(stretch: Window, length: float) -> list[Window]:
+    *pieces, last = split_windows(stretch.duration, length)
+    windows = [Window(stretch.start + piece.start, stretch.start + piece.end) for piece in pieces]
+    return [*windows, Window(stretch.start + last.start, stretch.end)]  # the very end, not what a sum rounds it to
 
 
 def doubts_of(readings: Mapping[Window, Reading], free_words: bool = False) -> dict[Window, tuple[Doubt, ...]]:
