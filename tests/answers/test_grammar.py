@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import random
@@ -24,7 +25,7 @@ from omni_timeline.answers.lines import NO_EVENTS, format_segments
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.errors import ModelError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
-from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint
+from omni_timeline.model.constrained import MOST_AT_ONCE, GrammarCompiler, Writer
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.segments import Segment
@@ -71,28 +72,61 @@ def takes(grammars: GrammarCompiler, grammar: Grammar, text: str) -> bool:
 
 
 def test_only_a_token_that_leads_astray_is_kept_from_a_model(demo_grammars: GrammarCompiler) -> None:
-    """Its scores are its own wherever it does as it should; else what is left is what the grammar allows."""
-    grammar = Grammar(SHAPES, 48.0)
-    [first, *_] = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
-    stray = demo_grammars.tokenizer.tokenize_str(" red")[0]
-    matchers = [demo_grammars.matcher(grammar.text) for _ in range(2)]
-    constraint = GrammarConstraint(matchers, demo_grammars.end_ids, demo_grammars.vocabulary, [10, 10])
-    scores = torch.zeros(2, demo_grammars.vocabulary)
-    scores[0, first], scores[1, stray], scores[1, first] = 2.0, 3.0, 1.0
-    held = constraint.hold(scores.clone())
-    assert torch.equal(held[0], scores[0])
-    assert held[1].isfinite().tolist() == [bool(allowed) for allowed in matchers[1].compute_logit_bias()]
-    assert held.argmax(-1).tolist() == [first, first]
+    """It writes what it likes wherever it does as it should; else what it likes best of what the grammar allows."""
+    matcher = demo_grammars.matcher(Grammar(SHAPES, 48.0).text)
+    [begin, space, *_] = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
+    [stray] = demo_grammars.tokenizer.tokenize_str(" red")
+    scores = torch.zeros(demo_grammars.vocabulary)
+    scores[stray], scores[begin] = 3.0, 1.0
+    for likeliest in (begin, stray):
+        assert Writer(matcher.deep_copy(), demo_grammars.end_ids, 10).write(likeliest, scores) == [begin, space]
+
+
+def test_what_has_to_follow_is_written_at_once(grammars: GrammarCompiler) -> None:
+    """The answer is the same as token by token, and no token of it was chosen where there was no choice."""
+    grammar = Grammar(("red square", "red circle", "low tone"), 9.5)
+    text = "From 3.2 to 7.8, red square.\nFrom 4.0 to 9.5, low tone."
+    token_ids = grammars.tokenizer.tokenize_str(text)
+    writer = Writer(grammars.matcher(grammar.text), grammars.end_ids, 100)
+    runs = []
+    while len(writer.token_ids) < len(token_ids):
+        runs.append(writer.write(token_ids[len(writer.token_ids)], torch.zeros(grammars.vocabulary)))
+    assert writer.token_ids == token_ids
+    assert writer.whole == len(token_ids)
+    assert not writer.is_done
+    words = [grammars.tokenizer.decode_str(run) for run in runs]
+    assert words[:6] == ["From ", "3.", "2 to ", "7.", "8,", " red"]
+    assert writer.write(grammars.end_ids[0], torch.zeros(grammars.vocabulary)) == []
+    assert writer.complete
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
+def test_what_has_to_follow_stays_within_the_limit(demo_grammars: GrammarCompiler, limit: int) -> None:
+    token_ids = demo_grammars.tokenizer.tokenize_str("From 3.2 to 7.8, low tone.")
+    writer = Writer(demo_grammars.matcher(Grammar(SHAPES, 9.5).text), demo_grammars.end_ids, limit)
+    while not writer.is_done:
+        assert writer.write(token_ids[len(writer.token_ids)], torch.zeros(demo_grammars.vocabulary))
+    assert writer.token_ids == token_ids[:limit]
+    assert not writer.complete
+
+
+def test_a_text_that_has_to_be_is_read_in_steps_of_a_few_tokens(demo_grammars: GrammarCompiler) -> None:
+    only = "From 3.2 to 7.8, low tone.\nFrom 3.2 to 7.8, low tone."
+    token_ids = demo_grammars.tokenizer.tokenize_str(only)
+    writer = Writer(demo_grammars.matcher(f"start: {json.dumps(only)}"), demo_grammars.end_ids, 100)
+    runs = list(iter(lambda: writer.write(0, torch.zeros(demo_grammars.vocabulary)), []))
+    assert [token_id for run in runs for token_id in run] == token_ids
+    assert {len(run) for run in runs[:-1]} == {MOST_AT_ONCE}
+    assert writer.complete
 
 
 def test_a_matcher_that_gives_up_does_not_end_the_answer_unheard(demo_grammars: GrammarCompiler) -> None:
     ambiguous = 'start: many\nmany: many many | "x" | "xx" | "xxx" | ""'
     limits = LLParserLimits(step_max_items=5, max_items_in_row=5)
-    vocabulary, end_ids = demo_grammars.vocabulary, demo_grammars.end_ids
     matcher = LLMatcher(demo_grammars.tokenizer, ambiguous, limits=limits)
-    constraint = GrammarConstraint([matcher], end_ids, vocabulary, [10])
+    writer = Writer(matcher, demo_grammars.end_ids, 10)
     with pytest.raises(ModelError, match=r"cannot be held to its grammar: .*Too many items.*lexemes$"):
-        constraint.hold(torch.zeros(1, vocabulary))
+        writer.write(0, torch.zeros(demo_grammars.vocabulary))
 
 
 class TestTimes:

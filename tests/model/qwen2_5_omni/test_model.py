@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from model_inputs import Laid, make_clip
+from omni_timeline.answers.answer import NUMERALS
 from omni_timeline.answers.grammar import Grammar
 from omni_timeline.errors import ModelError, RequestError
 from omni_timeline.model.checkpoint import DEMO_FOLDER
@@ -278,6 +279,33 @@ class TestAnswers:
         expected = scores.gather(-1, answers[..., None])[..., 0]
         torch.testing.assert_close(torch.tensor([output.log_probabilities for output in outputs]), expected)
 
+    @pytest.mark.parametrize("sound", [False, True])
+    def test_tokens_that_have_to_follow_are_scored_as_if_they_were_chosen(self, tiny: OmniModel, sound: bool) -> None:
+        """Rows that write at different paces, checked against one forward pass over each row's prompt and answer."""
+        real = RealTimeInputs(tiny.processor, tiny.model)
+        clips = [make_clip(duration, sound=sound) for duration in (3, 8, 5)]
+        grammars = [
+            'start: "From 1.0 to 2.5, low tone.\\nFrom 2.0 to 2.9, red square."',
+            'start: "From " /[0-7]/ ".0 to 8.0, " /[a-z]{3,5}/ "."',
+            'start: "No events."',
+        ]
+        together = tiny.generate(real.build(clips), grammars=grammars)
+        for clip, grammar, output in zip(clips, grammars, together, strict=True):
+            [alone] = tiny.generate(real.build([clip]), grammars=[grammar])
+            assert alone.text == output.text
+            assert output.complete
+            whole = dict(real.build([clip]))
+            answer = torch.tensor([output.token_ids])
+            whole["input_ids"] = torch.cat([whole["input_ids"], answer], dim=1)
+            whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+            with torch.inference_mode():
+                scores = tiny.model(**whole).logits[0, -answer.shape[1] - 1 : -1].log_softmax(-1)
+            expected = scores.gather(-1, answer[0, :, None])[:, 0].tolist()
+            numerals = scores[:, [tiny.processor.tokenizer(each)["input_ids"][0] for each in NUMERALS]].tolist()
+            for found in (alone, output):
+                assert found.log_probabilities == pytest.approx(expected, abs=1e-4)
+                assert list(found.numerals) == [pytest.approx(each, abs=1e-4) for each in numerals]
+
     def test_a_batch_answers_as_each_clip_alone(self, tiny: OmniModel, inputs: ClipInputs) -> None:
         real = RealTimeInputs(tiny.processor, tiny.model)
         alone = [tiny.generate(real.build([make_clip(duration, sound=True)]), max_new_tokens=6) for duration in (3, 8)]
@@ -294,7 +322,7 @@ class TestAnswers:
         assert shapes == [(2, 1, 128, 1024)] * 3
 
     def test_an_answer_ends_at_its_own_end_token(self, tiny: OmniModel, inputs: ClipInputs) -> None:
-        """Row 0 ends at once, row 1 after a line, with <|endoftext|>; what generate fills up with is not theirs."""
+        """Row 0 ends at once, row 1 after a line, with <|endoftext|>; what a row is padded with is not its own."""
         tokenizer = tiny.processor.tokenizer
         line = tokenizer("From 1.0 to 2.5, low tone.")["input_ids"]
         ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])

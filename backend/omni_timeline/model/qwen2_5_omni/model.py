@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,8 +17,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
-    GenerationConfig,
-    LogitsProcessorList,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerForConditionalGeneration,
 )
@@ -29,15 +26,15 @@ from omni_timeline.answers.answer import NUMERALS, Answer
 from omni_timeline.errors import ModelError, RequestError, first_line
 from omni_timeline.model.adapter import Adapter
 from omni_timeline.model.checkpoint import DEMO, Checkpoint
-from omni_timeline.model.constrained import GrammarCompiler, GrammarConstraint, LogProbRecorder
+from omni_timeline.model.constrained import GrammarCompiler, Writer
 from omni_timeline.model.devices import batch_tokens, find_attention, find_device, find_dtype, one_memory_error
 from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
-from omni_timeline.model.qwen2_5_omni.cache import roomy_cache
+from omni_timeline.model.qwen2_5_omni.decoding import decode
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, saved_pixels
-from omni_timeline.model.qwen2_5_omni.reading import AnswerReader, token_reports
+from omni_timeline.model.qwen2_5_omni.reading import read_answer, token_reports
 from omni_timeline.model.qwen2_5_omni.towers import quicken
 
 if TYPE_CHECKING:  # PEFT takes its time, and most models have no adapter
@@ -54,7 +51,7 @@ class OmniModel:
     Attributes:
         checkpoint: its files, and their version.
         processor: its Qwen2_5OmniProcessor.
-        model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode, set to greedy decoding.
+        model: its Qwen2_5OmniThinkerForConditionalGeneration, in evaluation mode.
         inputs: builds the tensors that it reads.
         quantization: how its weights are quantised, if they are.
         end_ids: the tokens that end an answer; the first is the one that answers are trained to end with.
@@ -71,12 +68,7 @@ class OmniModel:
         tokenizer = processor.tokenizer
         vocabulary = tokenizer.get_vocab()
         self.end_ids = [vocabulary[token] for token in END_TOKENS if token in vocabulary] or [tokenizer.eos_token_id]
-        self._pad_id = self.end_ids[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._numeral_ids = [_only_id(tokenizer, numeral) for numeral in NUMERALS]
-        # Replaced, not changed: what a checkpoint says of sampling would otherwise fill the gaps in our own settings.
-        model.generation_config = GenerationConfig(
-            do_sample=False, num_beams=1, eos_token_id=self.end_ids, pad_token_id=self._pad_id
-        )
         self._lock = threading.Lock()
 
     @classmethod
@@ -186,7 +178,7 @@ class OmniModel:
 
         Args:
             rows: all with sound, or all without; all with the same adapter.
-            on_step: called at each token.
+            on_step: called at each step.
 
         Raises:
             RequestError: a row's words hold control tokens of the model, it is more than the model's context holds, or
@@ -229,7 +221,7 @@ class OmniModel:
             max_new_tokens: where an answer is cut off; one number, or one for each row.
             grammars: one for each row, in llguidance's syntax, which its answer follows; None to let the model write
                 what it will.
-            on_step: called at each token.
+            on_step: called at each step.
             adapter: what was trained on top of the checkpoint; None for the checkpoint alone.
 
         Raises:
@@ -239,40 +231,20 @@ class OmniModel:
         """
         device = self.model.device
         on_device = {key: value.to(device) if torch.is_tensor(value) else value for key, value in inputs.items()}
-        rows, prompt_length = on_device["input_ids"].shape
+        rows = len(on_device["input_ids"])
         limits = [max_new_tokens] * rows if isinstance(max_new_tokens, int) else list(max_new_tokens)
-        constraint = None
-        if grammars is not None or len(set(limits)) > 1:
-            constraint = self._constraint(grammars or [None] * rows, limits)
-        recorder = LogProbRecorder(self._numeral_ids, constraint, on_step)
+        writers = self._writers(grammars or [None] * rows, limits)
         with self._lock:
             self._use(adapter)
-            with torch.inference_mode(), _last_position_only(self.model.lm_head), one_memory_error():
-                sequences: Tensor = self.model.generate(
-                    **on_device,
-                    max_new_tokens=max(limits),
-                    logits_processor=LogitsProcessorList([recorder]),
-                    cache=roomy_cache(self.model.config.get_text_config()),
-                )
-        chosen, numerals = recorder.of(sequences)
-        read = AnswerReader(self.processor.tokenizer, self.end_ids)
-        return [
-            read(token_ids[:limit], row, row_numerals, whole)
-            for token_ids, row, row_numerals, whole, limit in zip(
-                sequences[:, prompt_length:].tolist(),
-                chosen.tolist(),
-                numerals.tolist(),
-                constraint.whole if constraint else [None] * rows,
-                limits,
-                strict=True,
-            )
-        ]
+            with torch.inference_mode(), one_memory_error():
+                scores = decode(self.model, on_device, writers, self._numeral_ids, on_step)
+        return [read_answer(self.processor.tokenizer, *row) for row in zip(writers, scores, strict=True)]
 
-    def _constraint(self, grammars: Sequence[str | None], limits: Sequence[int]) -> GrammarConstraint:
+    def _writers(self, grammars: Sequence[str | None], limits: Sequence[int]) -> list[Writer]:
         if len(grammars) != len(limits):
             raise ValueError(f"{len(limits)} clips need as many grammars, got {len(grammars)}")
         matchers = [None if grammar is None else self.grammars.matcher(grammar) for grammar in grammars]
-        return GrammarConstraint(matchers, self.end_ids, self._vocabulary_size, limits)
+        return [Writer(matcher, self.end_ids, limit) for matcher, limit in zip(matchers, limits, strict=True)]
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
@@ -318,13 +290,3 @@ def _only_adapter(rows: Sequence[Row]) -> Adapter | None:
 def _only_id(tokenizer: Any, character: str) -> int:
     [token_id] = tokenizer(character, add_special_tokens=False)["input_ids"]
     return int(token_id)
-
-
-@contextmanager
-def _last_position_only(lm_head: torch.nn.Module) -> Iterator[None]:
-    """Scores the vocabulary at the last position alone: over a whole prompt of 10,000 tokens that would be 3 GB."""
-    hook = lm_head.register_forward_pre_hook(lambda _, arguments: (arguments[0][:, -1:],))
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from omni_timeline.answers.answer import Answer
+from omni_timeline.model.constrained import Writer
 from omni_timeline.model.family import TokenReport
+from omni_timeline.model.qwen2_5_omni.decoding import Scores
 from omni_timeline.model.qwen2_5_omni.family import POSITIONS_PER_SECOND
 
 
-class AnswerReader:
-    """Makes answers of generated tokens.
+def read_answer(tokenizer: Any, written: Writer, scores: Scores) -> Answer:
+    """The answer that a row is, and what the model thought of it; one that was cut off up to its last whole line."""
+    kept = len(written.token_ids) if written.complete or written.whole is None else written.whole
+    token_ids = written.token_ids[:kept]
 
-    Args:
-        tokenizer: the checkpoint's.
-        end_ids: the tokens that end an answer.
-    """
+    def text(count: int) -> str:
+        words: str = tokenizer.decode(token_ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return words
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        self._end_ids = end_ids
-
-    def __call__(
-        self, token_ids: list[int], log_probabilities: list[float], numerals: list[list[float]], whole: int | None
-    ) -> Answer:
-        """The answer that a row of tokens is.
-
-        Args:
-            token_ids: what was generated, padding included.
-            log_probabilities: of each of these tokens.
-            numerals: of each numeral at each of these steps.
-            whole: how many tokens of an answer that was cut off are of use; None for all.
-        """
-        ends = [index for index, token_id in enumerate(token_ids) if token_id in self._end_ids]
-        length = ends[0] if ends else len(token_ids) if whole is None else whole
+    return Answer(
+        text=text(kept),
+        token_ids=tuple(token_ids),
+        log_probabilities=tuple(scores.tokens[:kept]),
+        complete=written.complete,
         # A part of a character at the end of a prefix is decoded as one; the tokens within it all begin where it does.
-        lengths = [len(self._text(token_ids[:index]).rstrip("\ufffd")) for index in range(length)]
-        return Answer(
-            text=self._text(token_ids[:length]),
-            token_ids=tuple(token_ids[:length]),
-            log_probabilities=tuple(log_probabilities[:length]),
-            complete=bool(ends),
-            offsets=tuple(lengths),
-            numerals=tuple(map(tuple, numerals[:length])),
-        )
-
-    def _text(self, token_ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        offsets=tuple(len(text(count).rstrip("\ufffd")) for count in range(kept)),
+        numerals=tuple(map(tuple, scores.numerals[:kept])),
+    )
 
 
 def token_reports(model: Any, inputs: Mapping[str, Any]) -> list[TokenReport]:
