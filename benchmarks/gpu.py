@@ -108,7 +108,7 @@ def rows(count: int, tokens: int = TOKENS) -> list[Row]:
 def loaded(folder: Path, device: str, **how: Any) -> Iterator[OmniModel]:
     """The checkpoint, which never ends an answer by itself."""
     model = OmniModel.load(str(folder), device=device, **how)
-    model.model.generation_config.min_new_tokens = TOKENS
+    model.end_ids = []
     try:
         yield model
     finally:

@@ -1,4 +1,4 @@
-"""What it costs to hold an answer to its grammar: the same model with and without it, turn by turn in one run.
+"""What it costs to hold an answer to its grammar, and what it saves: the same model with and without, turn by turn.
 
     python benchmarks/grammar.py               # about 5 minutes on 2 cores
     python benchmarks/grammar.py --clips 10    # a quick look
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from statistics import mean, median
 
@@ -25,6 +25,7 @@ from omni_timeline.answers.grammar import Grammar
 from omni_timeline.answers.parser import parse_segments
 from omni_timeline.media.video import load_clip
 from omni_timeline.metrics import Score, event_f1, pool
+from omni_timeline.model import constrained
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.synthetic import LABELS
@@ -49,16 +50,33 @@ def stopwatch(model: OmniModel) -> Iterator[list[float]]:
         hook.remove()
 
 
-def token_times(model: OmniModel, inputs: object, grammar: Grammar) -> tuple[list[float], list[float]]:
-    """Seconds from token to token without the grammar and with it, each the fastest of its kind."""
+@contextmanager
+def a_token_a_step() -> Iterator[None]:
+    """As if no more than one token were ever written at a time."""
+    usual = constrained.MOST_AT_ONCE
+    constrained.MOST_AT_ONCE = 1
+    try:
+        yield
+    finally:
+        constrained.MOST_AT_ONCE = usual
+
+
+def step_times(model: OmniModel, inputs: object, grammar: Grammar) -> tuple[list[float], list[float], float]:
+    """Seconds from step to step without the grammar and with it, a token a step, each the fastest of its kind.
+
+    And how many tokens a step has on average where those that have to follow are written at once.
+    """
     runs: tuple[list[list[float]], list[list[float]]] = [], []
-    for _ in range(REPEATS):
-        for times, grammars in zip(runs, (None, [grammar]), strict=True):
-            with stopwatch(model) as moments:
-                model.generate(inputs, max_new_tokens=120, grammars=grammars)  # type: ignore[arg-type]
-            times.append([after - before for before, after in pairwise(moments)])
+    with a_token_a_step():
+        for _ in range(REPEATS):
+            for times, grammars in zip(runs, (None, [grammar.text]), strict=True):
+                with stopwatch(model) as moments:
+                    model.generate(inputs, max_new_tokens=120, grammars=grammars)  # type: ignore[arg-type]
+                times.append([after - before for before, after in pairwise(moments)])
     free, held = ([min(steps) for steps in zip(*times, strict=True)] for times in runs)
-    return free, held
+    with stopwatch(model) as moments:
+        [answer] = model.generate(inputs, max_new_tokens=120, grammars=[grammar.text])  # type: ignore[arg-type]
+    return free, held, len(answer.token_ids) / len(moments)
 
 
 def compiling(model: OmniModel, grammar: Grammar) -> float:
@@ -101,17 +119,36 @@ def real_vocabulary(path: object) -> str:
     for name, labels in PROJECTS.items():
         grammar = Grammar(labels, 48.0, descriptions=not labels)
         first = compiling(model, grammar)
-        free, held = token_times(model, built, grammar)
+        free, held, at_once = step_times(model, built, grammar)
         added = (median(held) - median(free)) * 1e3
         rows.append([
             name, f"{first * 1e3:.0f}", f"{median(free) * 1e3:.2f}", f"{median(held) * 1e3:.2f}", f"**{added:.2f}**",
-            f"{(max(held) - median(free)) * 1e3:.2f}",
+            f"{(max(held) - median(free)) * 1e3:.2f}", f"{at_once:.2f}",
         ])  # fmt: skip
         one, all_tokens = asking(grammars.tokenizer, grammar)
         asked.append([name, *(f"{figure(steps) * 1e3:.3f}" for steps in (one, all_tokens) for figure in (mean, max))])
-    header = ["48 s, real vocabulary", "first use, ms", "a token without, ms", "with, ms", "added, ms", "at most, ms"]
+    header = [
+        "48 s, real vocabulary", "first use, ms", "a token without, ms", "with, ms", "added, ms", "at most, ms",
+        "tokens a step",
+    ]  # fmt: skip
     parts = ["asking about", "one token, ms", "at most, ms", "all tokens, ms", "at most, ms"]
     return f"{table(header, rows)}\n\n{table(parts, asked)}"
+
+
+def answers(
+    model: OmniModel, built: object, grammar: Grammar, ways: Mapping[str, int | None]
+) -> tuple[dict[str, str], dict[str, list[float]]]:
+    """What is answered in each way, and in how many seconds each time."""
+    texts: dict[str, str] = {}
+    runs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(REPEATS):
+        for way, at_once in ways.items():
+            with a_token_a_step() if at_once == 1 else nullcontext():
+                begin = time.thread_time()
+                [output] = model.generate(built, grammars=at_once and [grammar.text])  # type: ignore[arg-type]
+                runs[way].append(time.thread_time() - begin)
+            texts[way] = output.text
+    return texts, runs
 
 
 def demo(count: int) -> str:
@@ -119,8 +156,9 @@ def demo(count: int) -> str:
     inputs = RealTimeInputs(model.processor, model.model)
     rows = []
     for kind, sound in (("silent", False), ("with sound", True)):
-        seconds = {"without": 0.0, "with": 0.0, "first": 0.0}
-        scores: dict[str, list[Score]] = {"without": [], "with": []}
+        ways = {"without": None, "a token a step": 1, "with": constrained.MOST_AT_ONCE}
+        seconds = dict.fromkeys((*ways, "first"), 0.0)
+        scores: dict[str, list[Score]] = {way: [] for way in ways}
         same = 0
         samples = list(clips(count, sound=sound))
         for sample in samples:
@@ -128,28 +166,22 @@ def demo(count: int) -> str:
             built = inputs.build([clip])
             grammar = Grammar(LABELS, clip.duration)
             seconds["first"] += compiling(model, grammar)
-            texts = {}
-            runs: dict[str, list[float]] = {"without": [], "with": []}
-            for _ in range(REPEATS):
-                for name, grammars in (("without", None), ("with", [grammar.text])):
-                    begin = time.thread_time()
-                    [output] = model.generate(built, grammars=grammars)
-                    runs[name].append(time.thread_time() - begin)
-                    texts[name] = output.text
-            for name, times in runs.items():
-                seconds[name] += min(times)
+            texts, runs = answers(model, built, grammar, ways)
+            for way, times in runs.items():
+                seconds[way] += min(times)
+            assert texts["with"] == texts["a token a step"]
             same += texts["with"] == texts["without"]
             scores["without"].append(event_f1(sample.events, parse_segments(texts["without"], clip.duration).segments))
             scores["with"].append(event_f1(sample.events, grammar.read(texts["with"]).segments))
-        added = seconds["with"] / seconds["without"] - 1
         rows.append([
-            f"{kind}, {len(samples)} clips", f"{seconds['without'] / count * 1e3:.0f}",
-            f"{seconds['with'] / count * 1e3:.0f}", f"**{added:.1%}**", f"{seconds['first'] / count * 1e3:.0f}",
+            f"{kind}, {len(samples)} clips", *(f"{seconds[way] / count * 1e3:.0f}" for way in ways),
+            *(f"**{seconds[way] / seconds['without'] - 1:+.1%}**" for way in ways if way != "without"),
+            f"{seconds['first'] / count * 1e3:.0f}",
             f"{pool(scores['without']).f1:.3f}", f"{pool(scores['with']).f1:.3f}", f"{same} of {len(samples)}",
         ])  # fmt: skip
     header = [
-        "demo checkpoint", "an answer without, ms", "with, ms", "added", "first use, ms", "F1 without", "F1 with",
-        "same answer",
+        "demo checkpoint", "an answer without, ms", "with, a token a step, ms", "with, ms", "a token a step", "with",
+        "first use, ms", "F1 without", "F1 with", "same answer",
     ]  # fmt: skip
     return table(header, rows)
 

@@ -115,17 +115,17 @@ class Writer:
         if matcher.is_stopped() and not matcher.is_error():
             return next(iter(self._end_ids))
         if not matcher.validate_tokens([likeliest]):
-            allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8).bool()
-            likeliest = int(scores.masked_fill(~allowed.to(scores.device), -torch.inf).argmax())
+            forbidden = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8) == 0
+            likeliest = int(scores.masked_fill(forbidden.to(scores.device), -torch.inf).argmax())
         if matcher.is_error():
             raise _cannot_follow(matcher)
         return likeliest
 
     def _forced(self) -> list[int]:
         """The tokens that have to follow what is written, as far as they may be read at once."""
-        if self._matcher is None:
-            return []
         room = min(MOST_AT_ONCE - 1, self._limit - len(self.token_ids))
+        if self._matcher is None or room == 0:
+            return []
         forced: list[int] = self._matcher.compute_ff_tokens()[:room]
         return forced
 
