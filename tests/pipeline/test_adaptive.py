@@ -185,7 +185,7 @@ def test_shorter_windows_cover_the_same_time_at_most_three_for_each_or_four_wher
 
 def test_shorter_windows_reach_the_very_end():
     window = Window(33.11119101227147, 107.3335730368144)
-    assert window.start + window.duration < window.end  # rounded: a millionth of a picture would be left out
+    assert window.start + window.duration < window.end  # the sum is rounded down
     assert shorter_windows({window: (Doubt.UNSURE,)})[-1].end == window.end
 
 

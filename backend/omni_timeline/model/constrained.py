@@ -70,7 +70,8 @@ class Writer:
     Attributes:
         token_ids: what is written, without the end.
         complete: whether the answer has come to its end.
-        whole: how many of these tokens are an answer by themselves; 0 where none are, None without a grammar.
+        whole: after how many of these tokens the answer could last have ended; 0 where it never could, None without a
+            grammar.
     """
 
     def __init__(self, matcher: LLMatcher | None, end_ids: Sequence[int], limit: int) -> None:
@@ -112,8 +113,6 @@ class Writer:
 
         To ask about one token is far quicker than about all, and mostly the model does as it should.
         """
-        if matcher.is_stopped() and not matcher.is_error():
-            return next(iter(self._end_ids))
         if not matcher.validate_tokens([likeliest]):
             forbidden = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8) == 0
             likeliest = int(scores.masked_fill(forbidden.to(scores.device), -torch.inf).argmax())
