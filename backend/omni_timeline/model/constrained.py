@@ -12,12 +12,16 @@ from typing import Any
 
 import llguidance.hf
 import torch
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLParserLimits
 from torch import Tensor
 
 from omni_timeline.errors import ModelError
 
 KEPT_GRAMMARS = 32  # compiled ones; the windows of a video share one, but for the last
+# llguidance gives up once a lexer has built so many expressions and states; the copies of a matcher have one lexer, so
+# with its own limits a grammar for 48 s came to an end after a few dozen answers. What ours can build is finite anyway.
+_ANY_NUMBER = 10**12
+_LIMITS = LLParserLimits(initial_lexer_fuel=_ANY_NUMBER, step_lexer_fuel=_ANY_NUMBER, max_lexer_states=_ANY_NUMBER)
 MOST_AT_ONCE = 8  # tokens of a row that a model reads in one step: each is scored against the whole vocabulary
 
 
@@ -41,13 +45,13 @@ class GrammarCompiler:
         self._lock = threading.Lock()
 
     def matcher(self, grammar: str) -> LLMatcher:
-        """A fresh matcher.
+        """A fresh matcher; those of one grammar have one lexer, so that what one has worked out the others know.
 
         Raises:
             ModelError: llguidance does not take the grammar.
         """
         with self._lock:
-            compiled = self._compiled.pop(grammar, None) or LLMatcher(self.tokenizer, grammar)
+            compiled = self._compiled.pop(grammar, None) or LLMatcher(self.tokenizer, grammar, limits=_LIMITS)
             if compiled.is_error():
                 raise ModelError(f"The grammar cannot be compiled: {compiled.get_error()}")
             self._compiled[grammar] = compiled
