@@ -8,16 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from omni_timeline.errors import DecoderLostError, MediaError, ModelError
+from omni_timeline.errors import DecoderLostError, MediaError, ModelError, OmniTimelineError
 from omni_timeline.media.isolated import Decoder, Video
 from omni_timeline.model.isolated import IsolatedModel, models_on
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.wire import Load
+from omni_timeline.pipeline.backlog import Backlog
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.pipeline import Pipeline
 from omni_timeline.pipeline.prediction import ANSWERING, OPENING, Failure, Prediction, Priority, Progress
@@ -152,6 +154,28 @@ def test_with_room_for_one_clip_all_videos_are_answered_and_a_question_too(sched
         question = small.submit(videos[5], OPTIONS, priority=Priority.INTERACTIVE)
         expected = list(scheduler.predict_all(videos[:6], OPTIONS))
         assert [spans(each.result()) for each in (*waiting, question)] == [spans(each) for each in expected]
+
+
+def test_a_mistake_between_decoding_and_the_model_fails_what_it_was_about_and_no_more(
+    scheduler: Scheduler, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def mistaken(step: Progress) -> None:
+        if step.stage == ANSWERING:
+            raise ZeroDivisionError
+
+    with pytest.raises(OmniTimelineError, match="Unexpected ZeroDivisionError; the log says more"):
+        scheduler.predict(videos[0], OPTIONS, mistaken)
+    next_batch, mistakes = Backlog.next_batch, [ZeroDivisionError()]
+
+    def mistaken_once(backlog: Backlog, budget: int, now: float) -> Any:
+        if backlog.ready and mistakes:
+            raise mistakes.pop()
+        return next_batch(backlog, budget, now)
+
+    monkeypatch.setattr(Backlog, "next_batch", mistaken_once)
+    with pytest.raises(OmniTimelineError, match="Unexpected ZeroDivisionError; the log says more"):
+        scheduler.predict(videos[0], OPTIONS)
+    assert spans(scheduler.predict(videos[0], OPTIONS))
 
 
 def test_without_a_model_every_video_says_why():

@@ -51,14 +51,14 @@ class Answering:
             batch, has_all_cores = self._next_batch()
             if not batch:
                 continue
-            for job in dict.fromkeys(row.job for row in batch):
-                if job.on_progress is not None and not job.versions:
-                    job.on_progress(Progress(ANSWERING))
             try:
-                rows = [row.run.row(row.clip) for row in batch]
-                answered = self._model.ask(rows, has_all_cores=has_all_cores)
+                answered = self._ask(batch, has_all_cores)
             except ModelLostError as error:
                 self._again(batch, error)
+            except Exception as error:  # whatever happens to one batch must not cost the others
+                for row in batch:
+                    self._backlog.release(row.bytes)
+                    self._backlog.fail(row.job, error)
             else:
                 self._take(batch, answered)
 
@@ -74,6 +74,12 @@ class Answering:
             if not batch and not backlog.is_closed:
                 backlog.change.wait(wait)
             return batch, not backlog.has_to_decode
+
+    def _ask(self, batch: Sequence[ReadyRow], has_all_cores: bool) -> Answered:
+        for job in dict.fromkeys(row.job for row in batch):
+            if job.on_progress is not None and not job.versions:
+                job.on_progress(Progress(ANSWERING))
+        return self._model.ask([row.run.row(row.clip) for row in batch], has_all_cores=has_all_cores)
 
     def _take(self, batch: Sequence[ReadyRow], answered: Answered) -> None:
         """Bring the answers to a batch back to its videos."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from omni_timeline.pipeline.statistics import Statistics
 MEMORY_BYTES = 1024**3  # of decoded clips that wait for a model, or are in one
 MAX_DECODERS = 8
 AHEAD = 256  # videos submitted before the one whose result is waited for
+MISTAKE_SECONDS = 1.0  # s that a thread pauses after one, which may come again
 
 
 class Scheduler:
@@ -74,7 +75,9 @@ class Scheduler:
         decoding = Decoding(self._backlog, self._decoder, self.models, self.statistics)
         answering = [Answering(self._backlog, model, self.statistics, self._give_up) for model in self.models]
         work = [decoding.run] * self.decoders + [each.run for each in answering]
-        self._threads = [threading.Thread(target=each, name="scheduler", daemon=True) for each in work]
+        self._threads = [
+            threading.Thread(target=self._keep_at, args=(each,), name="scheduler", daemon=True) for each in work
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -202,6 +205,16 @@ class Scheduler:
                 yield _result(*ahead.popleft())
         while ahead:
             yield _result(*ahead.popleft())
+
+    def _keep_at(self, work: Callable[[], None]) -> None:
+        """Do a thread's work to its end; a mistake in it fails the videos that are there, none that come later."""
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                for job in self._backlog.jobs():
+                    self._backlog.fail(job, error)
+                time.sleep(MISTAKE_SECONDS)
 
     def _give_up(self) -> None:
         """Fail what waits, if there is no model left to wait for."""
