@@ -342,6 +342,7 @@ def test_more_than_fits_is_refused_and_told(start: Callable[..., Server], predic
     assert server.owed == 10
     assert "2 tasks were refused" in server.history.failures()[0].sentence
     predicting.gate.set()
+    assert becomes(lambda: not server.jobs.running())  # predicted, but not stored yet: they keep their places
     entries = server.jobs.ask([task(number) for number in range(12)], soon(PATIENCE))
     assert [number for number, entry in enumerate(entries) if entry is None] == [10, 11]
     server.push()

@@ -187,8 +187,12 @@ class Jobs:
 
     def _fitting(self, requests: Sequence[TaskRequest | None]) -> list[TaskRequest | None]:
         """The requests, with None in place of those for which there is no room; the status page lists these."""
-        pending = 0 if self._delivery is None else self._delivery.outbox.size()
-        fitting = _first_that_fit(requests, self._jobs, self._max_jobs - max(len(self._jobs), pending))
+        known, taken = set(self._jobs), len(self._jobs)
+        if self._delivery is not None:
+            outbox = self._delivery.outbox
+            known |= outbox.pending(item for request in requests if request and (item := _item(request)))
+            taken = max(taken, outbox.size())
+        fitting = _first_that_fit(requests, known, self._max_jobs - taken)
         refused = [request for request, kept in zip(requests, fitting, strict=True) if request and not kept]
         if refused:
             sentence = REFUSAL.format(len(refused), self._max_jobs)

@@ -170,6 +170,10 @@ class Outbox:
         ended = self._journal.ended(self._read(lambda rows: rows.other_servers()))
         return self._write(lambda rows: rows.take_over(ended, now)) if ended else 0
 
+    def pending(self, items: Iterable[Item]) -> set[Item]:
+        """Those of these predictions that are pending."""
+        return self._read(lambda rows: {item for item in items if rows.has(item)})
+
     def size(self) -> int:
         """How many predictions are pending."""
         return self._read(lambda rows: rows.size())

@@ -263,6 +263,13 @@ class Rows:
         self._connection.execute("DELETE FROM pending WHERE state = 'settled' AND due <= ?", (now,))
         self._connection.execute("DELETE FROM configs WHERE id NOT IN (SELECT config FROM pending)")
 
+    def has(self, item: Item) -> bool:
+        """Whether a prediction is pending."""
+        found = self._connection.execute(
+            "SELECT 1 FROM pending WHERE task = ? AND version = ? AND content = ? AND state != 'settled'", item
+        )
+        return found.fetchone() is not None
+
     def size(self) -> int:
         """How many predictions are pending, of all servers."""
         count: int = self._connection.execute("SELECT count(*) FROM pending WHERE state != 'settled'").fetchone()[0]
