@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -163,15 +164,21 @@ def test_a_port_that_was_asked_for_and_is_in_use_is_a_clear_message(command: lis
     assert "LABEL_STUDIO_PORT" in told.stdout
 
 
+def words_of(process: psutil.Process) -> str:
+    """Its command line; nothing of one that has just ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def test_a_server_that_dies_ends_the_demo_and_names_its_log(
     first: Demo, command: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ):
     log = tmp_path / "said.txt"
     with in_the_foreground(command, log, request.config.rootpath) as (process, said):
         demo = Demo.read(said)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        [backend] = [int(pid) for pid in children if "omni_timeline" in Path(f"/proc/{pid}/cmdline").read_text()]
-        os.kill(backend, signal.SIGKILL)
+        [backend] = [child for child in psutil.Process(process.pid).children() if "omni_timeline" in words_of(child)]
+        backend.kill()
         assert process.wait(STOP_SECONDS) == 1
     assert "The backend ended" in log.read_text()
     assert "backend.log" in log.read_text()
