@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import GenerationConfig
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from model_inputs import make_clip
 from omni_timeline.model.qwen2_5_omni.cache import SPARE_TOKENS, RoomyLayer, roomy_cache
@@ -25,6 +25,21 @@ def test_it_holds_what_was_put_in_however_much_comes():
         found = layer.update(*new)
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
         assert layer.get_seq_length() == expected[0].shape[2]
+
+
+def test_it_holds_the_rows_that_are_kept():
+    torch.manual_seed(0)
+    ours, theirs = RoomyLayer(), DynamicLayer()
+    for kept in ([0, 2, 3], [1, 2], [0]):
+        for tokens in (5, 1, SPARE_TOKENS, 1):
+            rows = ours.keys.shape[0] if ours.is_initialized else 4
+            new = torch.randn(rows, 3, tokens, 4), torch.randn(rows, 3, tokens, 4)
+            for found, expected in zip(ours.update(*new), theirs.update(*new), strict=True):
+                assert torch.equal(found, expected)
+        ours.batch_select_indices(torch.tensor(kept))
+        theirs.batch_select_indices(torch.tensor(kept))
+    assert torch.equal(ours.keys, theirs.keys)
+    assert torch.equal(ours.values, theirs.values)
 
 
 @pytest.mark.parametrize("sound", [False, True])

@@ -322,17 +322,15 @@ class TestAnswers:
         assert shapes == [(2, 1, 128, 1024)] * 3
 
     def test_an_answer_ends_at_its_own_end_token(self, tiny: OmniModel, inputs: ClipInputs) -> None:
-        """Row 0 ends at once, row 1 after a line, with <|endoftext|>; what a row is padded with is not its own."""
+        """Row 0 ends at once and is left out from then on, row 1 ends after a line, with <|endoftext|>."""
         tokenizer = tiny.processor.tokenizer
         line = tokenizer("From 1.0 to 2.5, low tone.")["input_ids"]
         ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-        script = [[ends[0]] + [5] * len(line), [*line, ends[1]]]
-        steps = iter(range(len(line) + 1))
+        steps = iter([[ends[0], line[0]], *([token] for token in line[1:]), [ends[1]]])
 
         def follow(_: Any, __: Any, logits: torch.Tensor) -> torch.Tensor:
-            step = next(steps)
-            for row, tokens in enumerate(script):
-                logits[row, -1, tokens[step]] = 50.0
+            for of_row, token in zip(logits, next(steps), strict=True):
+                of_row[-1, token] = 50.0
             return logits
 
         hook = tiny.model.lm_head.register_forward_hook(follow)

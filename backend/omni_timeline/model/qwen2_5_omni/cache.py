@@ -1,6 +1,6 @@
 """The keys and values of what the model has read and written, in tensors with room for the tokens to come.
 
-transformers' own cache copies all of them at each token. For greedy decoding: rows are neither chosen nor repeated.
+transformers' own cache copies all of them at each token. For greedy decoding: rows may be left out, not repeated.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
         self._value_room[..., before:after, :] = value_states
         self.keys, self.values = self._key_room[..., :after, :], self._value_room[..., :after, :]
         return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows only."""
+        tokens = self.keys.shape[-2]
+        self._key_room, self._value_room = self._key_room[indices], self._value_room[indices]
+        self.keys, self.values = self._key_room[..., :tokens, :], self._value_room[..., :tokens, :]
 
 
 def roomy_cache(config: Any) -> DynamicCache:

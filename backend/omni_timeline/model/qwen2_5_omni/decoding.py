@@ -1,8 +1,9 @@
 """Greedy decoding of a batch in which a row reads several tokens in one step where its grammar left no choice.
 
-transformers' `generate` has every row read one token a step. Two fifths of an answer's tokens follow from those before
-them, and a step hardly costs more with two tokens than with one. Rows that wrote fewer tokens
-than others are padded, and their padding is masked as that of their prompts is. docs/grammar.md measures the gain.
+transformers' `generate` has every row read one token a step, until the last one is done. Two fifths of an answer's
+tokens follow from those before them, and a step hardly costs more with two tokens than with one. Rows that wrote fewer
+tokens than others are padded, and their padding is masked as that of their prompts is. Rows that are done are left out.
+docs/grammar.md measures the gain.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from omni_timeline.model.constrained import Writer
 from omni_timeline.model.qwen2_5_omni.cache import roomy_cache
+
+LEFT = 0.8  # of the rows of a step: when no more than these have something left to write, the others are left out
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,27 @@ def decode(
     with _last_position_only(model.lm_head):
         logits: Tensor = model(**inputs, cache=cache, use_cache=True).logits
     position = mask.sum(1, keepdim=True) + model.model.rope_deltas  # of each row's next token: in all three dimensions
-    notes = _Notes(numeral_ids, mask.device)
-    unread = [[0]] * len(writers)  # the tokens of each row that the logits are of: first the last one of its prompt
+    notes = _Notes(len(writers), numeral_ids, mask.device)
+    rows = list(range(len(writers)))  # those that the tensors are of
+    unread = [[0]] * len(rows)  # the tokens of each row that the logits are of: first the last one of its prompt
     while True:
         if on_step is not None:
             on_step()
-        last = logits[range(len(writers)), [max(len(tokens) - 1, 0) for tokens in unread]]
+        last = logits[range(len(rows)), [max(len(tokens) - 1, 0) for tokens in unread]]
         written = [
-            writer.write(likeliest, scores)
-            for writer, likeliest, scores in zip(writers, last.argmax(-1).tolist(), last, strict=True)
+            writers[row].write(likeliest, scores)
+            for row, likeliest, scores in zip(rows, last.argmax(-1).tolist(), last, strict=True)
         ]
-        notes.take(logits, [old[1:] + new[:1] for old, new in zip(unread, written, strict=True)])
+        notes.take(rows, logits, [old[1:] + new[:1] for old, new in zip(unread, written, strict=True)])
         unread = written
-        if all(writer.is_done and len(tokens) < 2 for writer, tokens in zip(writers, unread, strict=True)):
+        left = [place for place, row in enumerate(rows) if len(unread[place]) > 1 or not writers[row].is_done]
+        if not left:
             return notes.scores()
+        if len(left) <= LEFT * len(rows):
+            kept = torch.tensor(left, device=mask.device)
+            cache.batch_select_indices(kept)
+            mask, position = mask[kept], position[kept]
+            rows, unread = [rows[place] for place in left], [unread[place] for place in left]
         token_ids, is_token = _padded(unread, max(map(len, unread)), mask.device)
         mask = torch.cat((mask, is_token.to(mask.dtype)), dim=1)
         places = position + torch.arange(token_ids.shape[1], device=mask.device)
@@ -86,23 +96,26 @@ def decode(
 class _Notes:
     """Notes the scores of what is written, step by step: a dozen numbers for each token, not 152 thousand."""
 
-    def __init__(self, numeral_ids: Sequence[int], device: torch.device) -> None:
+    def __init__(self, rows: int, numeral_ids: Sequence[int], device: torch.device) -> None:
+        self._count = rows
         self._numeral_ids = torch.tensor(numeral_ids, device=device)
-        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._steps: list[tuple[Sequence[int], list[int], Tensor, Tensor]] = []
 
-    def take(self, logits: Tensor, token_ids: Sequence[Sequence[int]]) -> None:
-        """Rows × positions × vocabulary, and the tokens that were written in each row, from its first position on."""
-        wanted, is_token = _padded(token_ids, logits.shape[1], logits.device)
+    def take(self, rows: Sequence[int], logits: Tensor, token_ids: Sequence[Sequence[int]]) -> None:
+        """The scores of these rows (rows × positions × vocabulary), and what was written in each, from the first on."""
+        wanted, _ = _padded(token_ids, logits.shape[1], logits.device)
         scores = logits.float().log_softmax(-1)
-        self._steps.append((scores.gather(2, wanted[..., None])[..., 0], scores[..., self._numeral_ids], is_token))
+        of_tokens, of_numerals = scores.gather(2, wanted[..., None])[..., 0], scores[..., self._numeral_ids]
+        self._steps.append((rows, [len(tokens) for tokens in token_ids], of_tokens, of_numerals))
 
     def scores(self) -> list[Scores]:
         """Of each row."""
-        tokens, numerals, is_token = (torch.cat(steps, dim=1) for steps in zip(*self._steps, strict=True))
-        return [
-            Scores(row_tokens[kept].tolist(), row_numerals[kept].tolist())
-            for row_tokens, row_numerals, kept in zip(tokens, numerals, is_token, strict=True)
-        ]
+        found = [Scores([], []) for _ in range(self._count)]
+        for rows, counts, of_tokens, of_numerals in self._steps:
+            for row, count, *noted in zip(rows, counts, of_tokens.tolist(), of_numerals.tolist(), strict=True):
+                found[row].tokens.extend(noted[0][:count])
+                found[row].numerals.extend(noted[1][:count])
+        return found
 
 
 def _padded(rows: Sequence[Sequence[int]], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
