@@ -14,7 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 # What a program needs to start where this one did. Nothing that is a setting or could be a secret.
@@ -45,6 +47,21 @@ def start(
             start_new_session=True,  # Ctrl-C and a closing terminal are for the parent to decide on
         )
     return process, ours
+
+
+def end_connection(connection: socket.socket, reading: threading.Lock) -> None:
+    """Close a connection that another thread may be reading from, or be about to; it finds the end of it.
+
+    Closed under a reader, its descriptor could become that of the next connection, and the reader would wait there.
+
+    Args:
+        connection: to a process that has ended.
+        reading: held by whoever reads.
+    """
+    with suppress(OSError):  # the other side has ended it
+        connection.shutdown(socket.SHUT_RDWR)
+    with reading:
+        connection.close()
 
 
 def end_with_parent() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from omni_timeline.media.files import MediaFile
 from omni_timeline.media.isolated import Decoder
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip, probe
+from omni_timeline.media.wire import receive
 from omni_timeline.media.worker import NICENESS
 
 SIZE = (56, 84)  # height, width
@@ -62,6 +65,30 @@ def is_running(process: int) -> bool:
 def assert_it_goes_on(decoder: Decoder, film: Path) -> None:
     with decoder.open(film) as video:
         assert len(video.clip(frames=4, size=SIZE).frames) == 4
+
+
+def test_a_video_is_not_closed_under_who_is_about_to_read(
+    decoder: Decoder, film: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its descriptor would be the next video's, and who reads would wait for what that one says."""
+    opened = ExitStack()
+    video = opened.enter_context(decoder.open(film))
+    closing = threading.Thread(target=opened.close)
+    is_open: list[bool] = []
+
+    def read_late(connection: socket.socket) -> Any:
+        if connection is video._worker:
+            closing.start()
+            time.sleep(0.5)
+            is_open.append(connection.fileno() >= 0)
+        return receive(connection)
+
+    monkeypatch.setattr("omni_timeline.media.isolated.receive", read_late)
+    with pytest.raises(MediaError):
+        video.clip(frames=4, size=SIZE)
+    closing.join(10)
+    assert (is_open, video._worker.fileno()) == ([True], -1)
+    assert_it_goes_on(decoder, film)
 
 
 # --- the same as in this process -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from omni_timeline.model.family import Row
 from omni_timeline.model.isolated import IsolatedModel, models_on
 from omni_timeline.model.prompts import Prompt
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
-from omni_timeline.model.wire import Load
+from omni_timeline.model.wire import Load, Message, receive
 from omni_timeline.processes import environment_without_secrets
 
 LOADING = 120.0  # s, on a busy machine
@@ -91,6 +92,28 @@ def test_a_process_that_is_killed_while_it_answers_is_lost_and_the_next_one_answ
     assert isinstance(model.ask([row()]).answers[0], Answer)
     assert model.process_id != first
     assert model.loads == loads + 1
+
+
+def test_a_connection_is_not_closed_under_who_is_about_to_read(model: IsolatedModel, monkeypatch: pytest.MonkeyPatch):
+    """Its descriptor would be the next process's, and who reads would wait until that one says something."""
+    model.wait(LOADING)
+    is_open: list[bool] = []
+
+    def read_late(peer: socket.socket) -> Message:
+        if not is_open:
+            assert model.process_id is not None
+            os.kill(model.process_id, signal.SIGKILL)
+            wait_until(lambda: model.state == "loading")
+            time.sleep(0.5)
+            is_open.append(peer.fileno() >= 0)
+        return receive(peer)
+
+    monkeypatch.setattr("omni_timeline.model.isolated.receive", read_late)
+    with pytest.raises(ModelLostError, match="of no more use: it ended"):
+        model.ask([row()])
+    assert is_open == [True]
+    assert model.wait(LOADING)
+    assert isinstance(model.ask([row()]).answers[0], Answer)
 
 
 def test_a_process_that_hangs_is_ended_after_the_silence_it_may_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

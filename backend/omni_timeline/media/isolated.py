@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,15 +91,19 @@ class Decoder:
             ours, theirs = socket.socketpair()
         except OSError as error:  # too many open files
             raise RetryableError(f"No video can be decoded now: {error.strerror}.") from error
-        with ours:
+        reading = threading.Lock()
+        try:
             with theirs:
                 worker = self._start(theirs)
             try:
-                video = Video(Path(path), self.limits, ours, lambda: self._end(EndWorker(worker, is_gone=True)))
+                end = partial(self._end, EndWorker(worker, is_gone=True))
+                video = Video(Path(path), self.limits, ours, reading, end)
                 self._note(video.unconfined)
                 yield video
             finally:
                 self._end(EndWorker(worker, is_gone=False))
+        finally:
+            processes.end_connection(ours, reading)
 
     def _note(self, unconfined: tuple[str, ...]) -> None:
         """Log once what the kernel lacks."""
@@ -180,10 +185,18 @@ class Video:
         unconfined: the protections that the kernel lacks, in words.
     """
 
-    def __init__(self, path: Path, limits: DecodeLimits, worker: socket.socket, end: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: DecodeLimits,
+        worker: socket.socket,
+        reading: threading.Lock,
+        end: Callable[[], int | None],
+    ) -> None:
         self.path = path
         self._limits = limits
         self._worker = worker
+        self._reading = reading
         self._end = end
         worker.settimeout(limits.seconds + _GRACE)
         with MediaFile.opened(path, limits) as file:
@@ -214,7 +227,11 @@ class Video:
         Raises:
             MediaError: the window lies outside of the video, nothing in it decodes, or the worker was brought down.
         """
-        found = self._ask(ReadClip(frames, start, end, size, audio, audio_track), ClipRead)
+        with self._reading:
+            return self._clip(ReadClip(frames, start, end, size, audio, audio_track))
+
+    def _clip(self, message: ReadClip) -> Clip:
+        found = self._ask(message, ClipRead)
         self.info = replace(found.info, path=self.path)
         if int(np.prod(found.shape)) + 4 * (found.samples or 0) > self._limits.memory_bytes:
             raise self._broken(None)  # no worker can have held as much

@@ -114,6 +114,7 @@ class IsolatedModel:
         self._is_patient = is_patient
         self._worker = worker
         self._change = threading.Condition()
+        self._asking = threading.Lock()  # held for as long as an answer is waited for
         self._state: State = "loading"
         self._error: OmniTimelineError | None = None
         self._version: str | None = None
@@ -197,16 +198,17 @@ class IsolatedModel:
         Raises:
             ModelLostError: there is no process, or it ended meanwhile; the next one may answer.
         """
-        with self._change:
-            peer = self._peer
-        if peer is None:
-            raise ModelLostError("The model's process is not there.")
-        try:
-            send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
-            while isinstance(message := self._next(peer), Alive):
-                pass
-        except OSError as error:
-            raise self._lost(peer, _why(error, self._silence_seconds)) from error
+        with self._asking:
+            with self._change:
+                peer = self._peer
+            if peer is None:
+                raise ModelLostError("The model's process is not there.")
+            try:
+                send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
+                while isinstance(message := self._next(peer), Alive):
+                    pass
+            except OSError as error:
+                raise self._lost(peer, _why(error, self._silence_seconds)) from error
         if isinstance(message, Answered):
             return message
         raise self._lost(peer, message.words if isinstance(message, Broken) else f"it said {message}")
@@ -274,7 +276,7 @@ class IsolatedModel:
                 unexpected = self._peer is peer and not self._closed
             if unexpected:
                 self._lost(peer, f"it ended ({_how(self._process.returncode)})")
-            peer.close()
+            processes.end_connection(peer, self._asking)
 
     def _rest(self, seconds: float) -> None:
         with self._change:
