@@ -40,7 +40,7 @@ from omni_timeline.synthetic import LABELS, TONES
 from usage import peak_bytes, processor_seconds
 
 MINUTES = 10
-FIRST_SEED = 3_200_000
+FIRST_SEED = 7_200_000
 ASKED = PredictOptions(labels=LABELS)
 WAYS: dict[str, PredictOptions] = {
     "windows of 48 s": replace(ASKED, window_seconds=48.0),

@@ -43,6 +43,9 @@ SILENCE_SECONDS = 600.0  # s without a sign of life
 # Rounds, some microseconds, in which threads wait for each other in a loop; libgomp's default is 300,000. As soon as
 # anything else runs the loop keeps the core from the very thread that is waited for; without one, threads gain nothing.
 SPIN_COUNT = "3000"
+# Bytes from which on a block goes back to the system when it is freed. glibc raises its own threshold to that of the
+# largest tensor; what is freed then stays, in pieces that fit no other: with batches of many shapes, 100 MiB.
+MMAP_THRESHOLD = str(4 * 1024**2)
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
@@ -289,7 +292,11 @@ class IsolatedModel:
             OSError: it ended, or was silent.
             OmniTimelineError: there will be no model.
         """
-        computing = {"OMP_NUM_THREADS": str(self._threads), "GOMP_SPINCOUNT": SPIN_COUNT}
+        computing = {
+            "OMP_NUM_THREADS": str(self._threads),
+            "GOMP_SPINCOUNT": SPIN_COUNT,
+            "MALLOC_MMAP_THRESHOLD_": MMAP_THRESHOLD,
+        }
         process, peer = processes.start(self._worker, environment=computing | processes.environment_without_secrets())
         with self._change:
             self._process = process
