@@ -43,9 +43,9 @@ SILENCE_SECONDS = 600.0  # s without a sign of life
 # Rounds, some microseconds, in which threads wait for each other in a loop; libgomp's default is 300,000. As soon as
 # anything else runs the loop keeps the core from the very thread that is waited for; without one, threads gain nothing.
 SPIN_COUNT = "3000"
-# Bytes from which on a block goes back to the system when it is freed. glibc raises its own threshold to that of the
-# largest tensor; what is freed then stays, in pieces that fit no other: with batches of many shapes, 100 MiB.
-MMAP_THRESHOLD = str(4 * 1024**2)
+# Bytes from which on a block goes back to the system when it is freed. Unless told, glibc begins far lower and raises
+# the threshold with the blocks that are freed, and with it how much freed memory it keeps: the process then grows.
+MMAP_THRESHOLD = str(32 * 1024**2)
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
