@@ -42,10 +42,11 @@ WORKER = "omni_timeline.model.worker"
 SILENCE_SECONDS = 600.0  # s without a sign of life
 # Rounds, some microseconds, in which threads wait for each other in a loop; libgomp's default is 300,000. As soon as
 # anything else runs the loop keeps the core from the very thread that is waited for; without one, threads gain nothing.
-SPIN_COUNT = "3000"
+_SPIN_COUNT = "3000"
 # Bytes from which on a block goes back to the system when it is freed. Unless told, glibc begins far lower and raises
 # the threshold with the blocks that are freed, and with it how much freed memory it keeps: the process then grows.
-MMAP_THRESHOLD = str(32 * 1024**2)
+_MMAP_THRESHOLD = str(32 * 1024**2)
+COMPUTING = {"GOMP_SPINCOUNT": _SPIN_COUNT, "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD}
 LOADING_ATTEMPTS = 3  # in a row without a model
 PAUSE = 1.0  # s before a process is started again; doubles
 ENDS_LOADING = "The model's process ends while it loads; the server's log says more."
@@ -117,7 +118,7 @@ class IsolatedModel:
         self._is_patient = is_patient
         self._worker = worker
         self._change = threading.Condition()
-        self._asking = threading.Lock()  # held for as long as an answer is waited for
+        self._asking = threading.Lock()  # held while an answer is waited for
         self._state: State = "loading"
         self._error: OmniTimelineError | None = None
         self._version: str | None = None
@@ -220,11 +221,8 @@ class IsolatedModel:
         """End the process."""
         with self._change:
             self._closed = True
-            process = self._process
             self._change.notify_all()
-        if process is not None:
-            process.kill()
-            process.wait()
+        self._end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -292,12 +290,8 @@ class IsolatedModel:
             OSError: it ended, or was silent.
             OmniTimelineError: there will be no model.
         """
-        computing = {
-            "OMP_NUM_THREADS": str(self._threads),
-            "GOMP_SPINCOUNT": SPIN_COUNT,
-            "MALLOC_MMAP_THRESHOLD_": MMAP_THRESHOLD,
-        }
-        process, peer = processes.start(self._worker, environment=computing | processes.environment_without_secrets())
+        environment = {"OMP_NUM_THREADS": str(self._threads), **COMPUTING} | processes.environment_without_secrets()
+        process, peer = processes.start(self._worker, environment=environment)
         with self._change:
             self._process = process
             if self._closed:

@@ -187,12 +187,8 @@ class Jobs:
 
     def _fitting(self, requests: Sequence[TaskRequest | None]) -> list[TaskRequest | None]:
         """The requests, with None in place of those for which there is no room; the status page lists these."""
-        known, taken = set(self._jobs), len(self._jobs)
-        if self._delivery is not None:
-            outbox = self._delivery.outbox
-            known |= outbox.pending(item for request in requests if request and (item := _item(request)))
-            taken = max(taken, outbox.size())
-        fitting = _first_that_fit(requests, known, self._max_jobs - taken)
+        pending, count = _pending(self._delivery, requests)
+        fitting = _first_that_fit(requests, pending.union(self._jobs), self._max_jobs - max(len(self._jobs), count))
         refused = [request for request, kept in zip(requests, fitting, strict=True) if request and not kept]
         if refused:
             sentence = REFUSAL.format(len(refused), self._max_jobs)
@@ -339,6 +335,14 @@ def _require_few_crashes(pending: Pending) -> None:
             f"The server crashed {pending.attempts} times while the model worked on this task, so it is skipped. "
             "The usual cause is too little memory: lower MAX_PIXELS or FRAMES."
         )
+
+
+def _pending(delivery: Delivery | None, requests: Sequence[TaskRequest | None]) -> tuple[set[object], int]:
+    """Those of the requested predictions that are pending, and how many are in all."""
+    if delivery is None:
+        return set(), 0
+    items = [item for request in requests if request is not None and (item := _item(request)) is not None]
+    return set(delivery.outbox.pending(items)), delivery.outbox.size()
 
 
 def _first_that_fit(
