@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from omni_timeline.pipeline.adaptive import (
     CROWDED,
-    CROWDED_SHORT,
     DENSE,
     SHORT,
     UNSURE,
@@ -82,11 +81,6 @@ def test_an_answer_gives_reason_to_doubt(answer: Reading, doubts: tuple[Doubt, .
     assert doubts_of({Window(0.0, SHORT): answer}) == {}
 
 
-def test_a_short_window_is_crowded_by_more_events_than_a_long_one():
-    for count, doubts in ((CROWDED_SHORT - 1, None), (CROWDED_SHORT, (Doubt.CROWDED,))):
-        assert doubts_of({Window(0.0, 30.0): reading(*events(count))}).get(Window(0.0, 30.0)) == doubts
-
-
 def test_neighbors_that_disagree_in_what_both_saw_are_both_in_doubt():
     other = Window(40.0, 88.0)
     event = Segment(41.0, 46.0, "a", score=0.99)
@@ -140,6 +134,27 @@ def test_only_the_window_in_doubt_is_looked_at_again():
     found, rounds = looked(600.0, lambda window: reading(*world(20.0, window, score=0.3 if window == last else 0.99)))
     assert rounds[-1] == tuple(shorter_windows({last: (Doubt.UNSURE,)}))
     assert found.in_shorter == {Doubt.UNSURE: 1}
+
+
+def test_small_doubts_about_shorter_windows_count_unless_most_of_the_first_pass_gave_way():
+    first = split_windows(600.0, 48.0)
+
+    def shortest_after(gave_way: int, *, repeated: int = 0) -> float:
+        """The shortest window, where so many of the first pass are in doubt, and of the shorter ones all are."""
+        doubted = first[len(first) - gave_way :]
+
+        def answer(window: Window) -> Reading:
+            score = 0.3 if window in doubted or window not in first else 0.99
+            return reading(*world(20.0, window, score=score), repeated=repeated * (window not in first))
+
+        found, rounds = looked(600.0, answer)
+        assert found.in_shorter == {Doubt.UNSURE: gave_way}
+        return min(window.duration for windows in rounds for window in windows)
+
+    assert len(first) == 15
+    assert shortest_after(9) <= 15.0
+    assert shortest_after(10) > SHORT
+    assert shortest_after(10, repeated=1) <= 15.0
 
 
 @pytest.mark.parametrize(

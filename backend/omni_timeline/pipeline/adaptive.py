@@ -18,13 +18,13 @@ from omni_timeline.segments import Segment, overlap
 
 SCOUTS = 5  # one window of so many is looked at before the others
 BUSY = 3.5  # events that the scouts lead one to expect in a window, from which on shorter ones are looked at at once
-CROWDED = 6  # events in an answer about a window of the first pass, from which on it is in doubt
-CROWDED_SHORT = 8  # the same for a shorter window
+CROWDED = 6  # events in an answer, from which on it is in doubt
 DENSE = 7  # events from which on, where there is another reason for doubt, only the shortest windows will do
 UNSURE = 0.6  # a segment with a lower score puts its answer in doubt
 SEEN = 2.0  # s of an event within what two windows saw, from which on both should report it
 LENGTHS = (30.0, 15.0)  # s of shorter windows: two of the first cover one of 48 s
 SHORT = 20.0  # s; a window that is no longer is not looked at again
+MOST = 2 / 3  # of the first pass: where so much gave way to shorter windows, small doubts about these do not count
 
 
 class Doubt(StrEnum):
@@ -37,6 +37,9 @@ class Doubt(StrEnum):
     UNSURE = "unsure"
     DISPUTED = "disputed by a neighbor"
     BUSY = "in a busy part"
+
+
+SMALL = {Doubt.UNSURE, Doubt.DISPUTED}
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ def look_adaptively(looks: Looks, windows: Sequence[Window], max_looks: float, *
         yield from looks.ask(wanted)
         others = []
         doubted = doubts_of({window: looks.readings[window] for window in looks.leaves}, free_words)
+        gave_way = looks.doubts.keys() | (doubted.keys() & set(windows))  # or is about to
+        if len(gave_way) >= MOST * len(windows):
+            doubted = {window: why for window, why in doubted.items() if window in windows or set(why) - SMALL}
 
 
 def shorter_windows(doubted: Mapping[Window, Sequence[Doubt]]) -> list[Window]:
@@ -139,7 +145,7 @@ def _windows_of(stretch: Window, length: float) -> list[Window]:
 
 def doubts_of(readings: Mapping[Window, Reading], free_words: bool = False) -> dict[Window, tuple[Doubt, ...]]:
     """Why windows should be looked at again; without those that give no reason to, and those that are short."""
-    doubts = {window: _own_doubts(window, reading, free_words) for window, reading in readings.items()}
+    doubts = {window: _own_doubts(reading, free_words) for window, reading in readings.items()}
     for one, other in pairwise(sorted(readings)):
         if _disagree(one, readings[one].segments, other, readings[other].segments, free_words):
             doubts[one] = (*doubts[one], Doubt.DISPUTED)
@@ -150,13 +156,12 @@ def doubts_of(readings: Mapping[Window, Reading], free_words: bool = False) -> d
     return {window: why for window, why in doubts.items() if why and window.duration > SHORT}
 
 
-def _own_doubts(window: Window, reading: Reading, free_words: bool) -> tuple[Doubt, ...]:
+def _own_doubts(reading: Reading, free_words: bool) -> tuple[Doubt, ...]:
     """What an answer alone gives reason to doubt."""
-    many = CROWDED if window.duration > LENGTHS[0] else CROWDED_SHORT
     reasons = {
         Doubt.CUT_OFF: not reading.is_complete,
         Doubt.REPEATED: reading.lines["repeated"] > 0 or has_repeats(reading.segments, free_words),
-        Doubt.CROWDED: len(reading.segments) >= many,
+        Doubt.CROWDED: len(reading.segments) >= CROWDED,
         Doubt.UNSURE: any(segment.score is not None and segment.score < UNSURE for segment in reading.segments),
     }
     return tuple(doubt for doubt, holds in reasons.items() if holds)
