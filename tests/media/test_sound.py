@@ -141,6 +141,20 @@ def test_sound_of_any_kind_is_the_mean_of_its_channels(tmp_path: Path, kind: str
     assert quiet < 0.01
 
 
+def test_what_is_resampled_at_once_is_what_comes_of_a_frame_at_a_time(tmp_path: Path):
+    noise = np.random.default_rng(1).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    path = write_pcm(tmp_path / "noise.mov", noise[None], "mono")
+    resampler = av.AudioResampler("flt", None, SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    pieces = [piece.to_ndarray()[0] for frame in [*frames, None] for piece in resampler.resample(frame)]
+    expected = np.concatenate(pieces)
+    assert len(frames) > 100
+    sound = load_clip(path, frames=2).audio
+    assert sound is not None
+    assert np.array_equal(sound[: len(expected)], expected[: len(sound)])
+
+
 def test_more_channels_than_libav_has_names_for(tmp_path: Path):
     path = write_pcm(tmp_path / "many.mov", np.tile(tone(), (24, 1)), "22.2")
     assert loudness(path) == pytest.approx((0.283, 0.0), abs=0.004)

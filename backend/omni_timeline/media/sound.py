@@ -6,7 +6,7 @@ nothing slides. Knows nothing of frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -23,6 +23,7 @@ from omni_timeline.timebase import SAMPLE_RATE, samples_in
 _RUN_UP = 1.0  # s decoded before the window: MP3's bit reservoir, Opus's pre-roll (80 ms) and AAC's overlap need less
 _LEAD = 0.05  # s of the run-up that the resampler hears, so that its filter is settled when the window begins
 _JITTER = 0.005  # s a timestamp may be off before it counts as a gap; Matroska and FLV round to 1 ms
+_AT_ONCE = 0.5  # s that are resampled at once
 _BLOCK = SAMPLE_RATE // 2  # samples over which it is decided whether channels cancel
 _CANCELLED = 0.25  # of the power that the mean of channels that have nothing to do with each other has
 
@@ -143,24 +144,15 @@ class _Reader:
 
     def resampled(self, frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, NDArray[np.float32]]]:
         """(second, samples (n, channels)); a new resampler where the timestamps jump or the sound changes its kind."""
-        resampler: Any = None
-        begun, heard, given, kind = 0.0, 0.0, 0, None
-        for second, frame in chain(frames, ((0.0, None),)):
-            is_new = frame is None or kind != _kind(frame) or abs(second - begun - heard) > _JITTER
-            if resampler is not None and is_new:
-                for samples in self._through(resampler, None, begun + heard, 0.0):
-                    yield begun + given / SAMPLE_RATE, samples
-                    given += len(samples)
-            if frame is None:
-                return
-            if is_new:
-                begun, heard, given, kind = second, 0.0, 0, _kind(frame)
-                resampler = av.AudioResampler("flt", None, SAMPLE_RATE)
-            lasting = frame.samples / frame.sample_rate
-            for samples in self._through(resampler, frame, second, lasting):
-                yield begun + given / SAMPLE_RATE, samples
-                given += len(samples)
-            heard += lasting
+        run: _Run | None = None
+        for second, frame in frames:
+            if run is not None and not run.goes_on_with(second, frame):
+                yield from run.end()
+                run = None
+            run = run or _Run(second, _kind(frame), self._lose)
+            yield from run.take(frame)
+        if run is not None:
+            yield from run.end()
 
     def _decoded(self, stream: Any, packet: Any | None) -> list[Any]:
         try:
@@ -175,16 +167,6 @@ class _Reader:
             return []
         return frames
 
-    def _through(self, resampler: Any, frame: Any | None, second: float, lasting: float) -> list[NDArray[np.float32]]:
-        try:
-            pieces = resampler.resample(frame)
-        except av.error.MemoryError:
-            raise
-        except (av.error.FFmpegError, ValueError) as error:  # sound of a kind there is none, from a damaged header
-            self._lose(error, second, lasting)
-            return []
-        return [_samples(piece) for piece in pieces if piece is not None]
-
     def _lose(self, error: Exception, second: float, lasting: float) -> None:
         reason = getattr(error, "strerror", None) or str(error)
         if not reason.startswith("Error number"):  # errors without a text of libav
@@ -196,6 +178,66 @@ class _Reader:
         with open_media(self._track.file, self._track.limits) as container:
             context = container.streams[self._track.stream].codec_context
             return context.name if context else "unknown codec"
+
+
+class _Run:
+    """Sound of one kind without a gap, on its way through a resampler.
+
+    Args:
+        begin: when it begins, in seconds.
+        kind: what all its frames are.
+        lose: called with an error, and with begin and duration, in seconds, of what is lost with it.
+    """
+
+    def __init__(self, begin: float, kind: tuple[Any, ...], lose: Callable[[Exception, float, float], None]) -> None:
+        self._begin = begin
+        self._kind = kind
+        self._lose = lose
+        self._resampler = av.AudioResampler("flt", None, SAMPLE_RATE)
+        self._together = av.AudioFifo()  # a call of the resampler costs more than most frames
+        self._taken = self._heard = 0.0  # s that frames last which came, and which the resampler has
+        self._given = 0  # samples
+
+    def goes_on_with(self, second: float, frame: Any) -> bool:
+        """Whether the frame continues it."""
+        return self._kind == _kind(frame) and abs(second - self._begin - self._taken) <= _JITTER
+
+    def take(self, frame: Any) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """What comes out when the frame goes in: mostly nothing, now and then a piece."""
+        self._taken += frame.samples / frame.sample_rate
+        frame.pts = None  # else it has to be what the queue expects
+        try:
+            self._together.write(frame)
+        except (av.error.FFmpegError, ValueError) as error:
+            self._drop(error)
+            return
+        if self._taken - self._heard >= _AT_ONCE:
+            yield from self._through(self._together.read())
+
+    def end(self) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """What is left."""
+        if (last := self._together.read(partial=True)) is not None:
+            yield from self._through(last)
+        yield from self._through(None)
+
+    def _through(self, frame: Any | None) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        try:
+            pieces = self._resampler.resample(frame)
+        except av.error.MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:  # sound of a kind there is none, from a damaged header
+            self._drop(error)
+            return
+        self._heard = self._taken
+        for piece in pieces:
+            if piece is not None:
+                samples = _samples(piece)
+                yield self._begin + self._given / SAMPLE_RATE, samples
+                self._given += len(samples)
+
+    def _drop(self, error: Exception) -> None:
+        self._lose(error, self._begin + self._heard, self._taken - self._heard)
+        self._heard = self._taken
 
 
 def _forget_the_layout(context: Any) -> None:

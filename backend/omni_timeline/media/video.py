@@ -217,8 +217,12 @@ def _pictures(index: FrameIndex, numbers: NDArray[np.int64], resize: Resize | No
     height, width = (film.height, film.width) if resize is None else resize(film.height, film.width)
     pictures = np.empty((len(numbers), 3, height, width), dtype=np.uint8)
     screen = Screen(film, index.codec, width, height)
-    for number, frame, display in read_frames(index, np.unique(numbers).tolist()):
-        pictures[numbers == number] = screen.show(frame, display)
+    wanted, places = np.unique(numbers, return_index=True)  # instants ascend, so those of one frame lie side by side
+    until = dict(zip(wanted.tolist(), np.append(places[1:], len(numbers)).tolist(), strict=True))
+    done = 0
+    for number, frame, display in read_frames(index, wanted.tolist()):
+        pictures[done : until[number]] = screen.show(frame, display)
+        done = until[number]
     return pictures
 
 
