@@ -8,8 +8,7 @@ docs/grammar.md measures the gain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from omni_timeline.model.constrained import Writer
 from omni_timeline.model.qwen2_5_omni.cache import roomy_cache
+from omni_timeline.model.qwen2_5_omni.prefill import read_prompts
 
 LEFT = 0.8  # of the rows of a step: when no more than these have something left to write, the others are left out
 
@@ -55,10 +55,7 @@ def decode(
         ModelError: a grammar cannot be followed.
     """
     cache = roomy_cache(model.config.get_text_config())
-    mask: Tensor = inputs["attention_mask"]
-    with _last_position_only(model.lm_head):
-        logits: Tensor = model(**inputs, cache=cache, use_cache=True).logits
-    position = mask.sum(1, keepdim=True) + model.model.rope_deltas  # of each row's next token: in all three dimensions
+    logits, mask, position = read_prompts(model, inputs, cache)
     notes = _Notes(len(writers), numeral_ids, mask.device)
     rows = list(range(len(writers)))  # those that the tensors are of
     unread = [[0]] * len(rows)  # the tokens of each row that the logits are of: first the last one of its prompt
@@ -123,13 +120,3 @@ def _padded(rows: Sequence[Sequence[int]], width: int, device: torch.device) -> 
     filled = [[*row, *[0] * (width - len(row))] for row in rows]
     lengths = torch.tensor([[len(row)] for row in rows], device=device)
     return torch.tensor(filled, device=device), torch.arange(width, device=device) < lengths
-
-
-@contextmanager
-def _last_position_only(lm_head: torch.nn.Module) -> Iterator[None]:
-    """Scores the vocabulary at the last position alone: over a whole prompt of 10,000 tokens that would be 3 GB."""
-    hook = lm_head.register_forward_pre_hook(lambda _, arguments: (arguments[0][:, -1:],))
-    try:
-        yield
-    finally:
-        hook.remove()

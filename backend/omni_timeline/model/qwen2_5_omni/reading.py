@@ -12,6 +12,7 @@ from omni_timeline.model.constrained import Writer
 from omni_timeline.model.family import TokenReport
 from omni_timeline.model.qwen2_5_omni.decoding import Scores
 from omni_timeline.model.qwen2_5_omni.family import POSITIONS_PER_SECOND
+from omni_timeline.model.qwen2_5_omni.prefill import token_positions
 
 
 def read_answer(tokenizer: Any, written: Writer, scores: Scores) -> Answer:
@@ -35,17 +36,9 @@ def read_answer(tokenizer: Any, written: Writer, scores: Scores) -> Answer:
 
 
 def token_reports(model: Any, inputs: Mapping[str, Any]) -> list[TokenReport]:
-    """What the model's own `get_rope_index` makes of the tensors: the times of each row's grids and sounds."""
+    """What the model makes of the tensors: the times of each row's grids and sounds."""
     config = model.config
-    sound = inputs.get("feature_attention_mask")
-    positions, _ = model.get_rope_index(
-        inputs["input_ids"],
-        video_grid_thw=inputs["video_grid_thw"],
-        attention_mask=inputs["attention_mask"],
-        use_audio_in_video=inputs["use_audio_in_video"],
-        audio_seqlens=None if sound is None else sound.sum(-1),
-        second_per_grids=inputs["video_second_per_grid"],
-    )
+    positions, _ = token_positions(model, inputs)
     reports = []
     for row, thw in enumerate(inputs["video_grid_thw"]):
         token_ids, places = inputs["input_ids"][row], positions[0][row]
