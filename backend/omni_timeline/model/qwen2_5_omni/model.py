@@ -31,6 +31,7 @@ from omni_timeline.model.devices import batch_tokens, find_attention, find_devic
 from omni_timeline.model.family import ModelFacts, Row, TokenReport
 from omni_timeline.model.hubs import WAY_OUT
 from omni_timeline.model.quantization import quantization_config
+from omni_timeline.model.qwen2_5_omni.attention import share_keys
 from omni_timeline.model.qwen2_5_omni.decoding import decode
 from omni_timeline.model.qwen2_5_omni.family import END_TOKENS, NOT_QUANTIZED, QWEN2_5_OMNI
 from omni_timeline.model.qwen2_5_omni.inputs import RealTimeInputs, saved_pixels
@@ -138,6 +139,7 @@ class OmniModel:
             missing = sorted(report["missing_keys"])
             model = model.eval()
             quicken(model)
+            share_keys(model)
         except (OSError, ValueError, RuntimeError, SafetensorError, ImportError) as error:
             raise ModelError(f"The checkpoint {name} cannot be loaded: {first_line(error)} {WAY_OUT}") from error
         if missing:

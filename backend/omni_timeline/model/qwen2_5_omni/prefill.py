@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import Cache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import apply_rotary_pos_emb
 
 
@@ -94,9 +94,7 @@ def _at(
     held, _ = apply_rotary_pos_emb(held, held, cos, sin)
     held, given = cache.update(held, given, attention.layer_idx)
     before = torch.arange(held.shape[2], device=places.device) <= places[..., None, None]
-    # The heads that share keys are asked side by side, as if each were a token.
-    together = asked.reshape(len(states), held.shape[1], -1, attention.head_dim)
-    found = scaled_dot_product_attention(together, held, given, attn_mask=before, scale=attention.scaling)
-    attended = states[rows, places] + attention.o_proj(found.reshape(len(states), 1, -1))
+    found, _ = sdpa_attention_forward(attention, asked, held, given, before, scaling=attention.scaling)
+    attended = states[rows, places] + attention.o_proj(found.flatten(2))
     result: Tensor = attended + layer.mlp(layer.post_attention_layernorm(attended))
     return result
