@@ -20,7 +20,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from demo_clips import mixed_clips, table
@@ -183,18 +185,28 @@ def generate_alone(model: IsolatedModel, runs: Sequence[VideoRun]) -> float:
     return spent
 
 
-def memory(model: str, devices: Sequence[str]) -> None:
-    """The most that this process and all its children take, above what they take when idle."""
+def memory(model: str, devices: Sequence[str], repeats: int) -> None:
+    """The most that a process and all its children take, beside what they take when idle; each time a new process."""
     rows = []
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for count in (64, 640):
+            found = [fresh.submit(memory_for, count, model, devices).result() for _ in range(repeats)]
+            peaks = [peak for _, peak in found]
+            idle, most = (statistics.median(each) / 2**20 for each in zip(*found, strict=True))
+            spread = f"{min(peaks) / 2**20:.0f} to {max(peaks) / 2**20:.0f}"
+            rows.append([count, f"{idle:.0f} MiB", f"{most:.0f} MiB", spread])
+    print(table(["clips", "idle", "peak", "peaks"], rows))
+
+
+def memory_for(count: int, model: str, devices: Sequence[str]) -> tuple[int, int]:
+    """Bytes when idle, and at most while so many clips are predicted."""
     short = mixed_clips(64, 4, 15)
-    for count in (64, 640):
-        with scheduler(model, devices) as started:
-            after(started, short[:2])
-            idle = own_bytes()
-            with peak_bytes() as peak:
-                after(started, (short * 10)[:count])
-        rows.append([count, f"{idle / 2**20:.0f} MiB", f"{peak[0] / 2**20:.0f} MiB"])
-    print(table(["clips", "idle", "peak"], rows))
+    with scheduler(model, devices) as started:
+        after(started, short[:2])
+        idle = own_bytes()
+        with peak_bytes() as peak:
+            after(started, (short * 10)[:count])
+    return idle, peak[0]
 
 
 def random_checkpoint(folder: Path) -> str:
@@ -225,7 +237,7 @@ def main() -> None:
     arguments = parser.parse_args()
     devices = arguments.device.split(",")
     if arguments.memory:
-        memory(arguments.model, devices)
+        memory(arguments.model, devices, arguments.repeats)
         return
     speed(arguments.before, arguments.model, devices, arguments.repeats)
     with tempfile.TemporaryDirectory() as folder:
