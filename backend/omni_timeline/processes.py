@@ -64,9 +64,15 @@ def end_connection(connection: socket.socket, reading: threading.Lock) -> None:
         connection.close()
 
 
-def end_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when the thread that started it ends.
+
+    Args:
+        parent: its process, where that is known: if it has ended already, so does this one.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(0)
 
 
 def minimal_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

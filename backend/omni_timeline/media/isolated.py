@@ -87,14 +87,9 @@ class Decoder:
             MediaError: the file cannot be used as a video, is above a limit, or brought the worker down.
             RetryableError: the file cannot be opened, or no process started, at present.
         """
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:  # too many open files
-            raise RetryableError(f"No video can be decoded now: {error.strerror}.") from error
+        worker, ours = self._start()
         reading = threading.Lock()
         try:
-            with theirs:
-                worker = self._start(theirs)
             try:
                 end = partial(self._end, EndWorker(worker, is_gone=True))
                 video = Video(Path(path), self.limits, ours, reading, end)
@@ -126,18 +121,31 @@ class Decoder:
         # A decoder that is not closed ends its processes too.
         self._stop()
 
-    def _start(self, theirs: socket.socket) -> int:
-        """The process number of a new worker that answers on `theirs`."""
+    def _start(self) -> tuple[int, socket.socket]:
+        """The process number of a new worker, and the socket to it."""
         with self._lock:
             try:
-                return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process
+                return self._start_once()
             except OSError:  # killed meanwhile
                 self._stop()
             try:
-                return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process
+                return self._start_once()
             except OSError as error:
                 self._stop()
                 raise RetryableError(f"The process that decodes videos does not start: {error}.") from error
+
+    def _start_once(self) -> tuple[int, socket.socket]:
+        """As `_start`; a socket of its own each time, since a worker of the first attempt may still have its end."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # too many open files
+            raise RetryableError(f"No video can be decoded now: {error.strerror}.") from error
+        try:
+            with theirs:
+                return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process, ours
+        except BaseException:
+            ours.close()
+            raise
 
     def _end(self, message: EndWorker) -> int | None:
         """End a worker; its exit status as `subprocess` has it, None if it is not known."""

@@ -52,7 +52,7 @@ def serve(control: socket.socket) -> None:
     """Start and end workers until the other side is gone. Never touches a file."""
     os.nice(NICENESS)
     import_ahead()
-    workers = set[int]()
+    workers, own = set[int](), os.getpid()
     while True:
         # One byte, since the socket comes with the first; the rest as always.
         first, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -65,7 +65,7 @@ def serve(control: socket.socket) -> None:
         limits = expect(message, StartWorker).limits
         worker = os.fork()
         if worker == 0:
-            processes.end_with_parent()
+            processes.end_with_parent(own)
             control.close()
             work(socket.socket(fileno=descriptors[0]), limits)
             os._exit(0)
