@@ -208,7 +208,9 @@ class _Run:
         frame.pts = None  # else it has to be what the queue expects
         try:
             self._together.write(frame)
-        except (av.error.FFmpegError, ValueError) as error:
+        except av.error.MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError, RuntimeError) as error:  # sound of a kind there is none
             self._drop(error)
             return
         if self._taken - self._heard >= _AT_ONCE:
@@ -216,7 +218,7 @@ class _Run:
 
     def end(self) -> Iterator[tuple[float, NDArray[np.float32]]]:
         """What is left."""
-        if (last := self._together.read(partial=True)) is not None:
+        if (last := self._together.read()) is not None:
             yield from self._through(last)
         yield from self._through(None)
 
