@@ -140,9 +140,9 @@ def test_videos_are_open_side_by_side(decoder: Decoder, film: Path):
 # --- what brings it down ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGBUS])
 def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder: Decoder, film: Path):
-    before = processes_of(decoder)[0]
     with decoder.open(film) as video:
-        os.kill(processes_of(decoder)[1][-1], number)
+        before, workers = processes_of(decoder)
+        os.kill(workers[-1], number)
         words = "out of memory" if number == signal.SIGKILL else number.name
         with pytest.raises(MediaError, match=f"film.mp4 cannot be decoded.*{words}") as refused:
             video.clip()
@@ -166,6 +166,28 @@ def test_a_decoder_process_that_was_killed_is_started_again(decoder: Decoder, fi
         with pytest.raises(DecoderLostError, match="cannot be decoded"):
             video.clip()
     assert_it_goes_on(decoder, film)
+
+
+def test_a_decoder_process_that_is_killed_before_it_answers_leaves_no_second_worker_on_a_socket(film: Path):
+    """The first attempt's worker is made by hand: whether a killed process has forked already is up to chance."""
+    with Decoder() as decoder:
+        with decoder.open(film):
+            pass  # it runs now
+        stopped, ask, sockets = decoder._process.pid, decoder._ask, []
+
+        def killed_at_first(message: Any, answer: Any, theirs: socket.socket | None = None) -> Any:
+            if theirs is not None:
+                sockets.append(theirs.dup())  # as the worker would have its end
+                if len(sockets) == 1:
+                    os.kill(stopped, signal.SIGKILL)
+            return ask(message, answer, theirs)
+
+        decoder._ask = killed_at_first  # the real one, with the kill at the worst moment
+        with decoder.open(film) as video:
+            assert video.clip().audio is not None
+        assert len({os.fstat(each.fileno()).st_ino for each in sockets}) == len(sockets) == 2
+        for each in sockets:
+            each.close()
 
 
 @contextmanager

@@ -90,14 +90,12 @@ class Decoder:
         worker, ours = self._start()
         reading = threading.Lock()
         try:
-            try:
-                end = partial(self._end, EndWorker(worker, is_gone=True))
-                video = Video(Path(path), self.limits, ours, reading, end)
-                self._note(video.unconfined)
-                yield video
-            finally:
-                self._end(EndWorker(worker, is_gone=False))
+            end = partial(self._end, EndWorker(worker, is_gone=True))
+            video = Video(Path(path), self.limits, ours, reading, end)
+            self._note(video.unconfined)
+            yield video
         finally:
+            self._end(EndWorker(worker, is_gone=False))
             processes.end_connection(ours, reading)
 
     def _note(self, unconfined: tuple[str, ...]) -> None:
