@@ -150,11 +150,10 @@ def test_the_model_hangs(
 ):
     with serving(studio, tmp_path, MODEL_SILENCE_SECONDS="30", **settings(proxy, folder)) as server:
         project, tasks = make_project(studio, server, folder, samples, request)
-        studio.retrieve_predictions(project)
-        assert until(lambda: any(ANSWERING in row["words"] for row in server.get("/status.json")["running"]))
         with asked_while(server, "SIGSTOP of the model"):
-            os.kill(server.model(), signal.SIGSTOP)
+            os.kill(server.model(), signal.SIGSTOP)  # before it has work, which may be done in a moment
             COUNTS["SIGSTOP of the model"] += 1
+            studio.retrieve_predictions(project)
             assert until(lambda: any(each["kind"] == "silent" for each in server.get("/health")["troubles"]))
             assert all_there_once(studio, server, tasks)
 

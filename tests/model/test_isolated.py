@@ -134,6 +134,20 @@ def test_a_process_that_hangs_is_ended_after_the_silence_it_may_keep(tmp_path: P
     model.close()
 
 
+def test_a_process_that_hangs_before_it_takes_the_rows_is_silent_too(model: IsolatedModel):
+    model.wait(LOADING)
+    process = model.process_id
+    assert process is not None
+    os.kill(process, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(model.ask, [row() for _ in range(30)])  # more than a socket holds
+        try:
+            wait_until(lambda: model.silent_seconds > 0.2)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        assert len(asked.result(LOADING).answers) == 30
+
+
 def test_an_error_that_nobody_foresaw_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     broken = tmp_path / "broken"
     broken.touch()

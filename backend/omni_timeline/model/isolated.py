@@ -15,7 +15,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -208,7 +209,8 @@ class IsolatedModel:
             if peer is None:
                 raise ModelLostError("The model's process is not there.")
             try:
-                send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
+                with self._waiting(peer):  # one that hangs does not take the rows either
+                    send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
                 while isinstance(message := self._next(peer), Alive):
                     pass
             except OSError as error:
@@ -227,11 +229,17 @@ class IsolatedModel:
             self._thread.join()
 
     def _next(self, peer: socket.socket) -> Message:
-        """The next message, which must come before the process has been silent for too long."""
-        self._waiting_since = time.monotonic()
-        try:
-            peer.settimeout(self._silence_seconds)
+        """The next message."""
+        with self._waiting(peer):
             return receive(peer)
+
+    @contextmanager
+    def _waiting(self, peer: socket.socket) -> Iterator[None]:
+        """Within the block the process is waited for, no longer than it may be silent."""
+        self._waiting_since = time.monotonic()
+        peer.settimeout(self._silence_seconds)
+        try:
+            yield
         finally:
             self._waiting_since = None
 
