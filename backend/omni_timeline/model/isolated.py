@@ -15,8 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -204,15 +203,12 @@ class IsolatedModel:
             ModelLostError: there is no process, or it ended meanwhile; the next one may answer.
         """
         with self._asking:
-            with self._change:
-                peer = self._peer
-            if peer is None:
+            if (peer := self._peer) is None:
                 raise ModelLostError("The model's process is not there.")
             try:
-                with self._waiting(peer):  # one that hangs does not take the rows either
-                    send(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
-                while isinstance(message := self._next(peer), Alive):
-                    pass
+                message = self._next(peer, Ask(tuple(rows), self._most_threads if has_all_cores else 0))
+                while isinstance(message, Alive):
+                    message = self._next(peer)
             except OSError as error:
                 raise self._lost(peer, _why(error, self._silence_seconds)) from error
         if isinstance(message, Answered):
@@ -228,18 +224,14 @@ class IsolatedModel:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _next(self, peer: socket.socket) -> Message:
-        """The next message."""
-        with self._waiting(peer):
-            return receive(peer)
-
-    @contextmanager
-    def _waiting(self, peer: socket.socket) -> Iterator[None]:
-        """Within the block the process is waited for, no longer than it may be silent."""
-        self._waiting_since = time.monotonic()
+    def _next(self, peer: socket.socket, said: Message | None = None) -> Message:
+        """Say something, if there is anything to say, and return the next message; neither may take too long."""
         peer.settimeout(self._silence_seconds)
+        self._waiting_since = time.monotonic()
         try:
-            yield
+            if said is not None:
+                send(peer, said)  # one that hangs does not take much
+            return receive(peer)
         finally:
             self._waiting_since = None
 
