@@ -82,6 +82,7 @@ class ScriptedModel:
         on_progress: OnProgress | None = None,
         *,
         priority: Priority = Priority.REQUEST,
+        group: str | None = None,
     ) -> Prediction:
         options = options or PredictOptions()
         self.priorities.append(priority)

@@ -63,7 +63,7 @@ def test_carried_or_decoded_here_the_clips_are_the_same(
 
     videos, stands_for = CarriedVideos(decoder), Path("7", "a name")
     videos.add(stands_for, carried, fetch, lambda _: "digest")
-    with videos.open(stands_for) as video:
+    with videos.open(stands_for, None) as video:
         found = clips(run_of(stands_for), video)
     assert len(found) == len(expected) == 3
     for ours, theirs in zip(found, expected, strict=True):
@@ -82,7 +82,7 @@ def test_a_video_that_was_changed_meanwhile_is_predicted_again(decoder: Decoder,
 
     videos = CarriedVideos(decoder)
     videos.add(Path("7"), carried_of(decoder, silent_video, 1), fetch, lambda _: "another digest")
-    with videos.open(Path("7")) as video, pytest.raises(RetryableError, match="a name was changed"):
+    with videos.open(Path("7"), None) as video, pytest.raises(RetryableError, match="a name was changed"):
         clips(run_of(Path("7")), video)
 
 
@@ -96,5 +96,5 @@ def test_errors_name_the_video_as_people_know_it(decoder: Decoder, silent_video:
 
     videos = CarriedVideos(decoder)
     videos.add(Path("7"), carried_of(decoder, silent_video, 1), fetch, lambda _: "digest")
-    with videos.open(Path("7")) as video, pytest.raises(MediaError, match=r"^a name "):
+    with videos.open(Path("7"), None) as video, pytest.raises(MediaError, match=r"^a name "):
         clips(run_of(Path("7")), video)

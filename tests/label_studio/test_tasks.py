@@ -50,8 +50,9 @@ class SizeModel(ScriptedModel):
         on_progress: OnProgress | None = None,
         *,
         priority: Priority = Priority.REQUEST,
+        group: str | None = None,
     ) -> Prediction:
-        found = super().predict(path, options, on_progress, priority=priority)
+        found = super().predict(path, options, on_progress, priority=priority, group=group)
         self.meanwhile(path)
         size = path.stat().st_size
         segments = (Segment(0, size, "Speech"),)

@@ -51,7 +51,7 @@ def children_of(process: int) -> list[int]:
 
 def processes_of(decoder: Decoder) -> tuple[int, list[int]]:
     """The decoder process, and its workers."""
-    process = decoder._process.pid
+    process = decoder._workers._process.pid
     return process, children_of(process)
 
 
@@ -77,7 +77,7 @@ def test_a_video_is_not_closed_under_who_is_about_to_read(
     is_open: list[bool] = []
 
     def read_late(connection: socket.socket) -> Any:
-        if connection is video._worker:
+        if connection is video._worker.peer:
             closing.start()
             time.sleep(0.5)
             is_open.append(connection.fileno() >= 0)
@@ -87,7 +87,7 @@ def test_a_video_is_not_closed_under_who_is_about_to_read(
     with pytest.raises(MediaError):
         video.clip(frames=4, size=SIZE)
     closing.join(10)
-    assert (is_open, video._worker.fileno()) == ([True], -1)
+    assert (is_open, video._worker.peer.fileno()) == ([True], -1)
     assert_it_goes_on(decoder, film)
 
 
@@ -156,7 +156,7 @@ def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder:
 def test_decoders_leave_the_cores_to_those_who_serve_people(decoder: Decoder, film: Path):
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     with decoder.open(film):
-        for process in (decoder._process.pid, *children_of(decoder._process.pid)):
+        for process in (decoder._workers._process.pid, *children_of(decoder._workers._process.pid)):
             assert os.getpriority(os.PRIO_PROCESS, process) == min(19, usual + NICENESS)
 
 
@@ -173,7 +173,8 @@ def test_a_decoder_process_that_is_killed_before_it_answers_leaves_no_second_wor
     with Decoder() as decoder:
         with decoder.open(film):
             pass  # it runs now
-        stopped, ask, sockets = decoder._process.pid, decoder._ask, []
+        workers = decoder._workers
+        stopped, ask, sockets = workers._process.pid, workers._ask, []
 
         def killed_at_first(message: Any, answer: Any, theirs: socket.socket | None = None) -> Any:
             if theirs is not None:
@@ -182,7 +183,7 @@ def test_a_decoder_process_that_is_killed_before_it_answers_leaves_no_second_wor
                     os.kill(stopped, signal.SIGKILL)
             return ask(message, answer, theirs)
 
-        decoder._ask = killed_at_first  # the real one, with the kill at the worst moment
+        workers._ask = killed_at_first  # the real one, with the kill at the worst moment
         with decoder.open(film) as video:
             assert video.clip().audio is not None
         assert len({os.fstat(each.fileno()).st_ino for each in sockets}) == len(sockets) == 2
@@ -279,7 +280,7 @@ def launch_hostile(decoder: Decoder, folder: Path) -> None:
     environment["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
     process, ours = processes.start("hostile_worker", environment=environment)
     ours.settimeout(60)
-    decoder._process, decoder._control, decoder._owner = process, ours, os.getpid()
+    decoder._workers._process, decoder._workers._control, decoder._workers._owner = process, ours, os.getpid()
 
 
 # --- what it may not do ----------------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def test_hostile_code_in_a_worker_reaches_nothing(
     (tmp_path / "secret").write_text("theirs")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     with Decoder() as taken:
-        taken._launch = lambda: launch_hostile(taken, tmp_path)  # type: ignore[method-assign]
+        taken._workers._launch = lambda: launch_hostile(taken, tmp_path)  # type: ignore[method-assign]
         with pytest.raises(MediaError) as told, taken.open(film):
             pass
     assert (
@@ -385,7 +386,7 @@ import sys
 from omni_timeline.media.isolated import Decoder
 decoder = Decoder()
 with decoder.open(sys.argv[1]) as video:
-    print(len(video.clip(frames=4).frames), decoder._process.pid, flush=True)
+    print(len(video.clip(frames=4).frames), decoder._workers._process.pid, flush=True)
     sys.stdin.readline()
 """
 

@@ -103,8 +103,8 @@ class Killed(Decoder):
         self.left = kills
 
     @contextmanager
-    def open(self, path: Path | str) -> Iterator[Video]:
-        with super().open(path) as video:
+    def open(self, path: Path | str, group: str | None = None) -> Iterator[Video]:
+        with super().open(path, group) as video:
             if self.left:
                 self.left -= 1
                 os.kill(workers_of(os.getpid())[-1], signal.SIGKILL)

@@ -389,10 +389,11 @@ def test_each_limit_reaches_the_decoders():
             max_video_streams=5,
             decode_seconds=6.0,
             decode_memory_bytes=7 * 1024**3,
+            videos_per_decoder=8,
         )
     )
     assert limits == DecodeLimits(
-        file_bytes=1, pixels=2, frames=3, duration=4.0, streams=5, seconds=6.0, memory_bytes=7 * 1024**3
+        file_bytes=1, pixels=2, frames=3, duration=4.0, streams=5, seconds=6.0, memory_bytes=7 * 1024**3, videos=8
     )
     untouched = [limit.name for limit in fields(DecodeLimits) if getattr(limits, limit.name) == limit.default]
     assert untouched == [], "a limit that no setting reaches"

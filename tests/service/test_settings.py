@@ -63,6 +63,7 @@ MEANT: dict[str, tuple[str, Any]] = {
     "MAX_VIDEO_STREAMS": ("2", 2),
     "DECODE_SECONDS": ("7", 7.0),
     "DECODE_MEMORY_BYTES": ("1073741824", 1024**3),
+    "VIDEOS_PER_DECODER": ("1", 1),
     "CACHE_DIR": ("/var/cache/videos", Path("/var/cache/videos")),
     "CACHE_BYTES": ("0", 0),
     "PREDICTION_CACHE_BYTES": ("0", 0),

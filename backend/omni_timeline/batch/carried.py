@@ -154,8 +154,8 @@ class CarriedVideos:
         self._sources.pop(path, None)
 
     @contextmanager
-    def open(self, path: Path) -> Iterator[CarriedVideo]:
-        """The video that `path` stands for."""
+    def open(self, path: Path, group: str | None) -> Iterator[CarriedVideo]:
+        """The video that `path` stands for; `group` as in `Decoder.open`."""
         source = self._sources[path]
         with ExitStack() as opened:
 
@@ -164,7 +164,7 @@ class CarriedVideos:
                 if source.digest(file) != source.carried.digest:
                     raise RetryableError(f"{source.carried.name} was changed while it was predicted.")
                 with _known_as(source.carried.name, file):
-                    return opened.enter_context(self._decoder.open(file))
+                    return opened.enter_context(self._decoder.open(file, group))
 
             yield CarriedVideo(source.carried, open_file)
 

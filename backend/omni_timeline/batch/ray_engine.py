@@ -302,7 +302,7 @@ class Preparing:
         try:
             with ExitStack() as opened:
                 with run.stage("decode"):
-                    file = opened.enter_context(self._decoder.open(video.path))
+                    file = opened.enter_context(self._decoder.open(video.path, request.project))
                 carried = carry(file, run, url, video.name, digest)
         except DecoderLostError as error:  # the job tries it once more, with a pause
             raise RetryableError(video.named(str(error))) from error
@@ -360,7 +360,7 @@ class Predicting:
         fetch = partial(self._parts.files.local, carried.url, task_id=request.task)
         self._videos.add(path, carried, fetch, self._parts.cache.digest)
         try:
-            found = self._scheduler.predict(path, request.options, priority=Priority.BACKGROUND)
+            found = self._scheduler.predict(path, request.options, priority=Priority.BACKGROUND, group=request.project)
         finally:
             self._videos.remove(path)
         if found.model_version != request.version:

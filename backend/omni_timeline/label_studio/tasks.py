@@ -108,6 +108,7 @@ class Model(Protocol):
         on_progress: OnProgress | None = None,
         *,
         priority: Priority = Priority.REQUEST,
+        group: str | None = None,
     ) -> Prediction:
         """The segments of one video."""
 
@@ -192,7 +193,8 @@ class TaskPredictor:
             return kept, True
         on_progress(Progress(WAITING))
         try:
-            found = self._model.predict(video.path, request.options, on_progress, priority=priority)
+            group = request.project or None
+            found = self._model.predict(video.path, request.options, on_progress, priority=priority, group=group)
         except MediaError as error:
             video.require_unchanged(state)
             raise MediaError(video.named(str(error))) from error

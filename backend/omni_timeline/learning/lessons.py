@@ -38,6 +38,7 @@ FEWEST_FRAMES = 1 / 3  # of them
 STRIP_WINDOWS = 2.0  # windows that a strip is as long as, where the video is
 SHORTEST_PIECE = 0.15  # s, of an event at a window's edge that is worth a line
 KEPT_BYTES = 1024**3  # of decoded strips
+ONE_PROJECT = "lessons"  # the group of all videos here
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Classroom:
 
     def _strip(self, number: int, which: int) -> Clip:
         if (number, which) not in self._strips:
-            with self._decoder.open(self._lessons[number].path) as video:
+            with self._decoder.open(self._lessons[number].path, ONE_PROJECT) as video:
                 strip = self._decode(video, number, which)
             self._strips[number, which] = strip
             self._kept_bytes += _bytes(strip)

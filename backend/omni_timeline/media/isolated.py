@@ -1,25 +1,18 @@
 """Decoding in a process that can be stopped: what a hostile file does to libav, it does there.
 
-    this process                       decoder process               worker, one for each open video
-    Decoder  --- a socket -----------> imports av once, then
-             <-- process number ------ forks ----------------------> waits for the file, enters the sandbox
-    Video    --- the open file, then windows ----------------------> video.Video under the limits
-             <------------------- clips, over that socket -------------------------'
+The worker (see `workers`) counts the frames once and answers for as long as the video is open. The kernel ends it at
+its deadline and at its memory limit; a crash ends it too. Each becomes that video's `MediaError`, and the next video
+has a new worker in milliseconds. The processes get no setting and no token, and end with this one.
 
-The worker counts the frames once and answers for as long as the video is open. The kernel ends it at its deadline and
-at its memory limit; a crash ends it too. Each becomes that video's `MediaError`, and the next video has a new worker in
-milliseconds. The processes get no setting and no token, and end with this one.
+A worker that had other videos before is never held against a video: whatever fails there is tried in a new one.
 
-Knows nothing of how a file is read: `worker` is the other side, `wire` the messages. Neither side imports torch.
+Knows nothing of how a file is read.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,12 +20,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from omni_timeline import processes
-from omni_timeline.errors import DecoderLostError, MediaError, RetryableError
+from omni_timeline.errors import DecoderLostError, MediaError
 from omni_timeline.media import sandbox
 from omni_timeline.media.audio_track import AudioTrack
 from omni_timeline.media.clip import Clip
@@ -40,32 +33,28 @@ from omni_timeline.media.files import MediaFile
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.wire import (
     ClipRead,
-    EndWorker,
     Kind,
     OpenVideo,
     ReadClip,
     Refused,
-    StartWorker,
     VideoOpened,
-    WorkerEnded,
-    WorkerStarted,
     expect,
     receive,
     receive_into,
     send,
 )
+from omni_timeline.media.workers import Workers
 from omni_timeline.timebase import FrameTimes
 
 log = logging.getLogger(__name__)
 
 _GRACE = 5.0  # s on top of the deadline, for an answer that is on its way and a machine that is busy
-_START_SECONDS = 60.0  # s for the decoder process to come up; half a second where nothing else runs
+
+Found = TypeVar("Found")
 
 
 class Decoder:
-    """Opens videos, each in a worker process of its own. May be used by several threads at once.
-
-    The decoder process starts with the first video, and again after it ended or this process forked.
+    """Opens videos in worker processes. May be used by several threads at once.
 
     Args:
         limits: the limits on one video.
@@ -73,30 +62,28 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
         self.limits = limits or DecodeLimits()
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._owner = os.getpid()
+        self._workers = Workers(self.limits)
         self._is_noted = False
 
     @contextmanager
-    def open(self, path: Path | str) -> Iterator[Video]:
-        """The video in the file `path`; its worker ends with the `with` block.
+    def open(self, path: Path | str, group: str | None = None) -> Iterator[Video]:
+        """The video in the file `path`, until the end of the `with` block.
+
+        Args:
+            path: the file.
+            group: whose video it is, such as a project: its worker may be lent to others of the same group before and
+                after. None for a worker of its own.
 
         Raises:
             MediaError: the file cannot be used as a video, is above a limit, or brought the worker down.
             RetryableError: the file cannot be opened, or no process started, at present.
         """
-        worker, ours = self._start()
-        reading = threading.Lock()
+        video = Video(Path(path), self._workers, group)
         try:
-            end = partial(self._end, EndWorker(worker, is_gone=True))
-            video = Video(Path(path), self.limits, ours, reading, end)
             self._note(video.unconfined)
             yield video
         finally:
-            self._end(EndWorker(worker, is_gone=False))
-            processes.end_connection(ours, reading)
+            video.close()
 
     def _note(self, unconfined: tuple[str, ...]) -> None:
         """Log once what the kernel lacks."""
@@ -105,9 +92,8 @@ class Decoder:
             log.warning("%s", sandbox.describe(unconfined))
 
     def close(self) -> None:
-        """End the decoder process and all its workers. The next `open` starts it again."""
-        with self._lock:
-            self._stop()
+        """End all processes, at once. The next `open` starts them again."""
+        self._workers.close()
 
     def __enter__(self) -> Decoder:
         return self
@@ -115,100 +101,53 @@ class Decoder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        # A decoder that is not closed ends its processes too.
-        self._stop()
-
-    def _start(self) -> tuple[int, socket.socket]:
-        """The process number of a new worker, and the socket to it."""
-        with self._lock:
-            try:
-                return self._start_once()
-            except OSError:  # killed meanwhile
-                self._stop()
-            try:
-                return self._start_once()
-            except OSError as error:
-                self._stop()
-                raise RetryableError(f"The process that decodes videos does not start: {error}.") from error
-
-    def _start_once(self) -> tuple[int, socket.socket]:
-        """As `_start`; a socket of its own each time, since a worker of the first attempt may still have its end."""
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:  # too many open files
-            raise RetryableError(f"No video can be decoded now: {error.strerror}.") from error
-        try:
-            with theirs:
-                return self._ask(StartWorker(self.limits), WorkerStarted, theirs).process, ours
-        except BaseException:
-            ours.close()
-            raise
-
-    def _end(self, message: EndWorker) -> int | None:
-        """End a worker; its exit status as `subprocess` has it, None if it is not known."""
-        with self._lock:
-            if self._control is None or self._owner != os.getpid():
-                return None
-            try:
-                return self._ask(message, WorkerEnded).status
-            except OSError:
-                self._stop()  # the workers end with it
-                return None
-
-    def _ask(
-        self, message: StartWorker | EndWorker, answer: type[Kind], descriptor: socket.socket | None = None
-    ) -> Kind:
-        if self._control is None or self._owner != os.getpid():
-            self._launch()
-        assert self._control is not None
-        send(self._control, message, [] if descriptor is None else [descriptor.fileno()])
-        return expect(receive(self._control), answer)
-
-    def _launch(self) -> None:
-        process, ours = processes.start(
-            "omni_timeline.media.worker", environment=processes.minimal_environment(), silent=True
-        )
-        ours.settimeout(_START_SECONDS)
-        self._process, self._control, self._owner = process, ours, os.getpid()
-
-    def _stop(self) -> None:
-        control, process, ours = self._control, self._process, self._owner == os.getpid()
-        self._control = self._process = None
-        if control is not None:
-            control.close()
-        if process is not None and ours:
-            process.kill()
-            process.wait()
-
 
 class Video:
     """A video that a worker holds open. Times are seconds of the video. One call at a time.
+
+    Args:
+        path: the file.
+        workers: lend the worker.
+        group: see `Decoder.open`.
 
     Attributes:
         path: the file.
         info: the properties of the video, by timestamps; by decoding once that was needed.
         unconfined: the protections that the kernel lacks, in words.
+
+    Raises:
+        MediaError, RetryableError: see `Decoder.open`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        limits: DecodeLimits,
-        worker: socket.socket,
-        reading: threading.Lock,
-        end: Callable[[], int | None],
-    ) -> None:
+    def __init__(self, path: Path, workers: Workers, group: str | None) -> None:
         self.path = path
-        self._limits = limits
-        self._worker = worker
-        self._reading = reading
-        self._end = end
-        worker.settimeout(limits.seconds + _GRACE)
-        with MediaFile.opened(path, limits) as file:
-            opened = self._ask(OpenVideo(str(path)), VideoOpened, file.descriptor)
-        self.info = replace(opened.info, path=path)
-        self.unconfined = opened.unconfined
+        self._workers = workers
+        self._group = group
+        self._reading = threading.Lock()
+        self._is_closed = False
+        self._is_well = True  # nothing came up so far, and the worker waits for the next message
+        with MediaFile.opened(path, workers.limits) as file:
+            self._worker = workers.take(group)
+            try:
+                self._surely(partial(self._open, file))
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Give the worker back, or end it. Another thread that is in `clip` gets an error."""
+        self._is_closed = True
+        if self._reading.acquire(blocking=False):
+            self._reading.release()  # nobody is in `clip`, and nobody gets in any more
+            if self._is_well:
+                self._workers.give_back(self._worker)
+                return
+        worker = self._worker
+        self._workers.end(worker)  # who is in `clip` finds the end of it
+        processes.end_connection(worker.peer, self._reading)
+        if self._worker is not worker:  # and has replaced it meanwhile
+            self._workers.end(self._worker)
+            self._worker.peer.close()
 
     def clip(
         self,
@@ -233,13 +172,48 @@ class Video:
         Raises:
             MediaError: the window lies outside of the video, nothing in it decodes, or the worker was brought down.
         """
+        message = ReadClip(frames, start, end, size, audio, audio_track)
         with self._reading:
-            return self._clip(ReadClip(frames, start, end, size, audio, audio_track))
+            clip = self._surely(partial(self._clip, message))
+            self._is_well = self._is_well and not clip.warnings
+        return clip
+
+    def _surely(self, attempt: Callable[[], Found]) -> Found:
+        """What an attempt finds; in a new worker where it fails in one that had other videos before."""
+        self._require_open()
+        was_well, self._is_well = self._is_well, False
+        try:
+            found = attempt()
+        except MediaError:
+            if self._worker.videos == 1:
+                raise
+            self._require_open()
+            self._workers.end(self._worker)
+            self._worker.peer.close()
+            self._worker = self._workers.take_new(self._group)
+            self._require_open()
+            found = attempt()
+        self._is_well = was_well
+        return found
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise DecoderLostError(f"{self.path.name} cannot be decoded: it is closed.")
+
+    def _open(self, file: MediaFile) -> None:
+        self._opened_in = self._worker
+        self._worker.peer.settimeout(self._workers.limits.seconds + _GRACE)
+        opened = self._ask(OpenVideo(str(self.path)), VideoOpened, file.descriptor)
+        self.info = replace(opened.info, path=self.path)
+        self.unconfined = opened.unconfined
 
     def _clip(self, message: ReadClip) -> Clip:
+        if self._opened_in is not self._worker:  # which was replaced
+            with MediaFile.opened(self.path, self._workers.limits) as file:
+                self._open(file)
         found = self._ask(message, ClipRead)
         self.info = replace(found.info, path=self.path)
-        if int(np.prod(found.shape)) + 4 * (found.samples or 0) > self._limits.memory_bytes:
+        if int(np.prod(found.shape)) + 4 * (found.samples or 0) > self._workers.limits.memory_bytes:
             raise self._broken(None)  # no worker can have held as much
         pictures = self._array(found.shape, np.uint8)
         sound = None if found.samples is None else self._array((found.samples,), np.float32)
@@ -256,8 +230,8 @@ class Video:
 
     def _ask(self, message: OpenVideo | ReadClip, answer: type[Kind], *descriptors: int) -> Kind:
         try:
-            send(self._worker, message, descriptors)
-            found = receive(self._worker)
+            send(self._worker.peer, message, descriptors)
+            found = receive(self._worker.peer)
             if not isinstance(found, Refused):
                 return expect(found, answer)
         except OSError as error:
@@ -267,15 +241,15 @@ class Video:
     def _array(self, shape: tuple[int, ...], kind: Any) -> Any:
         array = np.empty(shape, dtype=kind)
         try:
-            receive_into(self._worker, array.reshape(-1).view(np.uint8).data)
+            receive_into(self._worker.peer, array.reshape(-1).view(np.uint8).data)
         except OSError as error:
             raise self._broken(error) from error
         return array
 
     def _broken(self, error: OSError | None) -> MediaError:
         """The error of a video whose worker ended."""
-        status = self._end()
-        name, limits = self.path.name, self._limits
+        status = self._workers.end(self._worker, is_gone=True)
+        name, limits = self.path.name, self._workers.limits
         kind = MediaError
         if isinstance(error, TimeoutError) or status == -signal.SIGALRM:
             why = f"it takes longer than DECODE_SECONDS ({limits.seconds:g}) allows"

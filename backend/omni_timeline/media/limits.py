@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 class DecodeLimits:
     """The limits on one video. A video above one is refused with an error that names the setting.
 
-    The last two hold in `isolated` alone, whose process can be stopped.
+    The last three hold in `isolated` alone, whose processes can be stopped.
 
     Attributes:
         file_bytes: size of the file; MAX_VIDEO_BYTES. The default is generous, for files that were not fetched.
@@ -19,6 +19,7 @@ class DecodeLimits:
         streams: tracks of any kind; MAX_VIDEO_STREAMS.
         seconds: wall-clock time for opening a video, or for one clip of it; DECODE_SECONDS.
         memory_bytes: memory of the process that decodes; DECODE_MEMORY_BYTES.
+        videos: how many videos of one group a process decodes, one after the other; VIDEOS_PER_DECODER.
 
     Raises:
         ValueError: a limit is not above 0.
@@ -31,6 +32,7 @@ class DecodeLimits:
     streams: int = 64
     seconds: float = 120.0
     memory_bytes: int = 4 * 1024**3
+    videos: int = 16
 
     def __post_init__(self) -> None:
         for limit in fields(self):

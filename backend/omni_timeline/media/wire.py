@@ -9,6 +9,7 @@
                           <--------------------------------------------  VideoOpened(info, ...) or Refused(sentence)
     ReadClip(...)    -------------------------------------------------->
                           <--------------  ClipRead(...), then the pixels and the samples, or Refused(sentence)
+    CloseVideo()     -------------------------------------------------->  waits for the next OpenVideo
 
 A message is the length of a JSON text, four bytes, and the text. Knows no libav and nothing of processes.
 """
@@ -61,9 +62,14 @@ class WorkerEnded:
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Read the open file sent along with this; the first message to a worker. `path` is for messages."""
+    """Read the open file sent along with this; the first message about a video. `path` is for messages."""
 
     path: str
+
+
+@dataclass(frozen=True)
+class CloseVideo:
+    """Let go of the video. It is not answered; another may follow."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,16 @@ class Refused:
 
 
 Message = (
-    StartWorker | WorkerStarted | EndWorker | WorkerEnded | OpenVideo | VideoOpened | ReadClip | ClipRead | Refused
+    StartWorker
+    | WorkerStarted
+    | EndWorker
+    | WorkerEnded
+    | OpenVideo
+    | VideoOpened
+    | ReadClip
+    | ClipRead
+    | Refused
+    | CloseVideo
 )
 Kind = TypeVar("Kind")
 

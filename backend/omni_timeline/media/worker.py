@@ -1,7 +1,7 @@
-"""The processes that decode videos: one that forks, and a worker for each open video.
+"""The processes that decode videos: one that forks, and workers, each with one video at a time.
 
-Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `isolated`, which sends it the messages of `wire`. The
-process imports av once. Each worker gets an open file and decodes it, under limits that the kernel holds it to and in a
+Run as `python -m omni_timeline.media.worker DESCRIPTOR` by `workers`, which sends it the messages of `wire`. The
+process imports av once. A worker gets an open file and decodes it, under limits that the kernel holds it to and in a
 sandbox in which nothing else can be opened, started or reached.
 """
 
@@ -29,6 +29,7 @@ from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import Video
 from omni_timeline.media.wire import (
     ClipRead,
+    CloseVideo,
     EndWorker,
     OpenVideo,
     ReadClip,
@@ -45,6 +46,7 @@ from omni_timeline.media.wire import (
 NICENESS = 5  # as a model's process, which else would wait for a core while the next videos are decoded
 OPEN_FILES = 64
 LAZY = ("numpy.ma", "numpy.linalg", "numpy.fft", "encodings.latin_1", "encodings.utf_16")
+IDLE_SECONDS = 10.0  # s that a worker waits for another video; longer than `workers` keeps it for one
 LAST_WORDS = 0.5  # s between the end of a worker's socket and its exit status
 
 
@@ -102,12 +104,14 @@ def _reap(message: EndWorker, workers: set[int]) -> int | None:
 
 
 def work(peer: socket.socket, limits: DecodeLimits) -> None:
-    """Answer for one video until the other side is gone."""
+    """Answer for one video after the other until the other side is gone, or sends no other for a while."""
     confine(limits)
+    unconfined = tuple(sandbox.enter())
     video: Video | None = None
     while True:
         try:
             first, descriptors, _, _ = socket.recv_fds(peer, 1, 1)
+            peer.settimeout(None)
             message = receive(peer, first)
         except OSError:
             return
@@ -116,9 +120,12 @@ def work(peer: socket.socket, limits: DecodeLimits) -> None:
         try:
             if isinstance(message, OpenVideo):
                 file = MediaFile(Path(message.path), *descriptors)
-                unconfined = tuple(sandbox.enter())
                 video = Video(file, limits)
                 send(peer, VideoOpened(video.info, unconfined))
+            elif isinstance(message, CloseVideo):
+                video = None
+                os.close(file.descriptor)
+                peer.settimeout(IDLE_SECONDS)
             elif video is not None:
                 _send_clip(peer, _clip(video, expect(message, ReadClip)))
         except MediaError as error:

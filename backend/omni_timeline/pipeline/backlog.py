@@ -47,6 +47,7 @@ class Job:
         due: jobs that are due earlier go first.
         is_urgent: a person waits for it, so it waits neither for room nor for company.
         on_progress: called now and then with how far it is.
+        group: whose video it is, see `media.isolated.Decoder.open`.
         future: what comes of it.
         run: what is known of it; None before it was opened.
         video: the open file; None before it was opened, and where it was closed until it is looked at again.
@@ -61,6 +62,7 @@ class Job:
     due: float
     is_urgent: bool = False
     on_progress: OnProgress | None = None
+    group: str | None = None
     future: Future[Prediction] = field(default_factory=Future)
     run: VideoRun | None = None
     video: OpenVideo | None = None

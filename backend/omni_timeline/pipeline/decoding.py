@@ -27,8 +27,8 @@ WORDS_TOKENS = 150  # about as many as the words around a clip
 class VideoOpener(Protocol):
     """Opens videos: `media.isolated.Decoder`, or whatever has their clips. May be used by several threads."""
 
-    def open(self, path: Path) -> AbstractContextManager[OpenVideo]:
-        """The video at `path`, for as long as the context lasts."""
+    def open(self, path: Path, group: str | None) -> AbstractContextManager[OpenVideo]:
+        """The video at `path`, for as long as the context lasts; `group` as in `Decoder.open`."""
 
     def close(self) -> None:
         """End what runs for it."""
@@ -123,10 +123,10 @@ class Decoding:
         run = job.run or self._new_run(job)
         with run.stage("decode"):
             try:
-                job.video = job.opened.enter_context(self._decoder.open(job.path))
+                job.video = job.opened.enter_context(self._decoder.open(job.path, job.group))
             except DecoderLostError as error:
                 log.warning("Opening once more: %s", error)
-                job.video = job.opened.enter_context(self._decoder.open(job.path))
+                job.video = job.opened.enter_context(self._decoder.open(job.path, job.group))
         if job.run is None:
             run.begin(job.video.info)
             job.run = run

@@ -35,6 +35,7 @@ from omni_timeline.pipeline.statistics import Statistics
 
 MEMORY_BYTES = 1024**3  # of decoded clips that wait for a model, or are in one
 MAX_DECODERS = 8
+ONE_CALL = ""  # the group of videos that one call is about
 AHEAD = 256  # videos submitted before the one whose result is waited for
 MISTAKE_SECONDS = 1.0  # s that a thread pauses after one, which may come again
 
@@ -163,11 +164,21 @@ class Scheduler:
         options: PredictOptions | None = None,
         *,
         priority: Priority = Priority.REQUEST,
+        group: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Future[Prediction]:
-        """The segments of one video, some time; the future's error is an OmniTimelineError."""
+        """The segments of one video, some time; the future's error is an OmniTimelineError.
+
+        Args:
+            path: the file.
+            options: how it is looked at, and what the model is asked.
+            priority: what it goes before.
+            group: whose video it is, such as a project: videos of one group may be decoded by one process in turn,
+                which is quicker. None for a process of its own.
+            on_progress: called now and then with how far it is.
+        """
         due = time.monotonic() + priority.value
-        job = Job(path, options or PredictOptions(), due, priority is Priority.INTERACTIVE, on_progress)
+        job = Job(path, options or PredictOptions(), due, priority is Priority.INTERACTIVE, on_progress, group)
         job.future.add_done_callback(lambda _: self.statistics.finished())
         if (error := self.error) is not None:
             job.future.set_exception(error)
@@ -182,25 +193,29 @@ class Scheduler:
         on_progress: OnProgress | None = None,
         *,
         priority: Priority = Priority.REQUEST,
+        group: str | None = None,
     ) -> Prediction:
-        """The segments of one video.
+        """The segments of one video; arguments as of `submit`.
 
         Raises:
             RetryableError: the scheduler was closed meanwhile.
             OmniTimelineError: the video cannot be read, the model cannot run on it, or there is no model.
         """
         try:
-            return self.submit(path, options, priority=priority, on_progress=on_progress).result()
+            return self.submit(path, options, priority=priority, group=group, on_progress=on_progress).result()
         except CancelledError as error:
             raise RetryableError(f"{path.name} was not predicted: the work was stopped.") from error
 
     def predict_all(
         self, paths: Iterable[Path], options: PredictOptions | None = None, on_progress: OnProgress | None = None
     ) -> Iterator[Prediction | Failure]:
-        """One result for each path, in their order. A video that fails does not cost the others."""
+        """One result for each path, in their order. A video that fails does not cost the others.
+
+        All videos are one group's, see `submit`.
+        """
         ahead: deque[tuple[Path, Future[Prediction]]] = deque()
         for path in paths:
-            ahead.append((path, self.submit(path, options, on_progress=on_progress)))
+            ahead.append((path, self.submit(path, options, group=ONE_CALL, on_progress=on_progress)))
             if len(ahead) >= AHEAD:
                 yield _result(*ahead.popleft())
         while ahead:

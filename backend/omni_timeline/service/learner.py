@@ -263,7 +263,7 @@ class Learner:
         speaking = threading.Lock()
 
         def reply(question: Question) -> None:
-            answer = self._answer(question)
+            answer = self._answer(question, str(assignment.project))
             with suppress(OSError), speaking:  # the process may be gone
                 peer.send(Reply(question.number, answer))
 
@@ -284,9 +284,10 @@ class Learner:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _answer(self, question: Question) -> Prediction | str:
+    def _answer(self, question: Question, group: str) -> Prediction | str:
         try:
-            return self._model.predict(question.path, question.options, priority=Priority.BACKGROUND)
+            path, options = question.path, question.options
+            return self._model.predict(path, options, priority=Priority.BACKGROUND, group=group)
         except OmniTimelineError as error:
             return str(error)
         except Exception as error:  # one video must not cost the others theirs

@@ -70,6 +70,7 @@ def limits_of(settings: Settings) -> DecodeLimits:
         streams=settings.max_video_streams,
         seconds=settings.decode_seconds,
         memory_bytes=settings.decode_memory_bytes,
+        videos=settings.videos_per_decoder,
     )
 
 

@@ -312,6 +312,12 @@ class Settings:
         DecodeLimits.memory_bytes, kinds.byte_count(256 * MIB, PIB),  # libav needs room to start
         "Decoding is stopped when it takes more memory than this.",
     )
+    videos_per_decoder: int = setting(
+        DecodeLimits.videos, kinds.whole(1, 1000),
+        "How many videos of one project a process decodes, one after the other, as long as nothing is wrong with any. "
+        "`1`: each video has a process of its own, so that a file that takes over its decoder meets no other; short "
+        "videos take longer then.",
+    )
 
     cache_dir: Path = setting(
         Path("~/.cache/omni-timeline"), kinds.folder,
