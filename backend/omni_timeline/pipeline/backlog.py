@@ -28,7 +28,7 @@ from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import OnProgress, Prediction
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 
-LINGER_SECONDS = 0.2  # s that a batch waits for more rows while some are being decoded
+LINGER_SECONDS = 0.1  # s that a batch waits for more rows while some are being decoded
 MAX_OPEN = 64  # videos; each has a process
 MAX_TRIES = 2  # of a row in a model whose process ends
 WINDOW_SECONDS = 2.0  # s later due for each window that was decoded
