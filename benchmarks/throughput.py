@@ -34,7 +34,7 @@ from omni_timeline.pipeline.batches import RowCost, choose_batch
 from omni_timeline.pipeline.options import PredictOptions
 from omni_timeline.pipeline.prediction import Prediction
 from omni_timeline.pipeline.run import VideoRun
-from omni_timeline.pipeline.scheduler import Scheduler
+from omni_timeline.pipeline.scheduler import ONE_CALL, Scheduler
 from omni_timeline.synthetic import LABELS
 from usage import own_bytes, peak_bytes
 
@@ -151,7 +151,7 @@ def decode_alone(started: Scheduler, paths: Sequence[Path], at_a_time: int) -> t
                     return
                 path = waiting.pop()
             run = VideoRun(path, OPTIONS, started.models[0].family, facts)
-            with decoder.open(path) as video:
+            with decoder.open(path, ONE_CALL) as video:
                 run.begin(video.info)
                 clips = []
                 while (turn := run.next_window()) is not None:
