@@ -35,6 +35,7 @@ from demo.servers import free_port, local_environ, running
 from demo_clips import mixed_clips
 from omni_timeline.label_studio.labeling_config import LabelConfig
 from omni_timeline.pipeline.options import PredictOptions
+from omni_timeline.pipeline.scheduler import ONE_CALL
 from omni_timeline.service.server import scheduler_of
 from omni_timeline.service.settings import Settings
 from usage import processor_seconds
@@ -233,7 +234,7 @@ def clients(folder: Path, rounds: int) -> None:
 
             def predict_each(videos: Sequence[Path]) -> None:
                 for video in videos:
-                    scheduler.predict(video, options)
+                    scheduler.predict(video, options, group=ONE_CALL)
 
             ways: dict[str, Callable[[list[Path]], object]] = {
                 "the command line's way": lambda videos: list(scheduler.predict_all(videos, options)),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omni_timeline.pipeline.batches import FILLED, MAX_ROWS, RowCost, choose_batch, is_full
+from omni_timeline.pipeline.batches import FILLED, FILLED_BY_FEW, MAX_ROWS, RowCost, choose_batch, is_full
 
 
 def batch(*rows: tuple[float, int] | tuple[float, int, str], budget: int = 10_000) -> list[int]:
@@ -37,8 +37,17 @@ def test_a_row_larger_than_the_budget_goes_alone():
 
 
 def test_a_long_row_and_short_ones_do_not_pad_each_other():
-    assert batch((1.0, 1_000), (2.0, 100), (3.0, 900)) == [0, 2]
+    assert batch((1.0, 1_000), (2.0, 100), (3.0, 900), budget=2_999) == [0, 2]
+    assert batch((1.0, 100), (2.0, 1_000), (3.0, 110), budget=2_999) == [0, 2]
+
+
+def test_rows_that_fit_into_one_batch_share_it_unless_most_of_it_would_be_padding():
+    """A second batch costs as many steps again."""
+    assert batch((1.0, 1_000), (2.0, 100), (3.0, 900), budget=3_000) == [0, 1, 2]
+    assert batch((1.0, 400), (2.0, 1_000), (3.0, 600), (4.0, 500)) == [0, 1, 2, 3]
     assert batch((1.0, 100), (2.0, 1_000), (3.0, 110)) == [0, 2]
+    assert batch(*[(1.0, 400)] * (MAX_ROWS - 1), (2.0, 1_000), budget=10**6)[-1] == MAX_ROWS - 2
+    assert batch((1.0, 400), (2.0, 700), *[(3.0, 1_000, "sounding")] * 40) == [0, 1]  # others do not count
 
 
 def test_a_row_that_may_have_brought_a_process_down_goes_alone():
@@ -65,7 +74,9 @@ def test_whatever_waits_the_first_goes_and_the_rest_fits(waiting: list[RowCost],
     if len(chosen) > 1:
         longest, total = max(cost.tokens for cost in chosen), sum(cost.tokens for cost in chosen)
         assert longest * len(chosen) <= budget
-        assert total >= FILLED * longest * len(chosen)
+        alike = [cost for cost in waiting if cost.kind == chosen[0].kind and not cost.is_alone]
+        few = len(alike) <= MAX_ROWS and max(cost.tokens for cost in alike) * len(alike) <= budget
+        assert total >= (FILLED_BY_FEW if few else FILLED) * longest * len(chosen)
         assert len({cost.kind for cost in chosen}) == 1
         assert not any(cost.is_alone for cost in chosen)
     if chosen:

@@ -1,7 +1,8 @@
 """Which clips the model is given together.
 
 A batch costs what its longest row costs, times its rows: shorter ones are padded. So rows of similar length go
-together, the one that is due first with those that are like it, up to a budget of tokens. Knows no threads, no clock.
+together, the one that is due first with those that are like it, up to a budget of tokens. A batch also costs its steps,
+however few its rows: where all that wait fit into one, they need not be as similar. Knows no threads and no clock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 MAX_ROWS = 32  # beyond it answers wait for each other longer than they gain
 FILLED = 0.85  # of a batch's tokens, at least, are not padding
+FILLED_BY_FEW = 0.5  # likewise, where all rows that wait fit into one batch: a second one costs more than padding
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,21 @@ def choose_batch(waiting: Sequence[tuple[RowCost, Waiting]], budget: int) -> lis
     if not waiting:
         return []
     ordered = sorted(waiting, key=lambda each: each[0].due)
-    first, _ = ordered[0]
-    batch: list[Waiting] = [ordered[0][1]]
+    first, row = ordered[0]
     if first.is_alone:
-        return batch
-    longest = total = first.tokens
-    for cost, row in ordered[1:]:
-        if len(batch) == MAX_ROWS:
-            break
-        if cost.kind != first.kind or cost.is_alone:
-            continue
-        padded = max(longest, cost.tokens) * (len(batch) + 1)
-        if padded <= budget and total + cost.tokens >= FILLED * padded:
-            batch.append(row)
-            longest, total = max(longest, cost.tokens), total + cost.tokens
-    return batch
+        return [row]
+    alike = [each for each in ordered if each[0].kind == first.kind and not each[0].is_alone]
+    costs = [cost.tokens for cost, _ in alike]
+    are_few = len(costs) <= MAX_ROWS and max(costs) * len(costs) <= budget
+    chosen, longest, total = {0}, costs[0], costs[0]
+    for filled in (FILLED, FILLED_BY_FEW) if are_few else (FILLED,):
+        for number, tokens in enumerate(costs):
+            padded = max(longest, tokens) * (len(chosen) + 1)
+            has_room = len(chosen) < MAX_ROWS and padded <= budget
+            if number not in chosen and has_room and total + tokens >= filled * padded:
+                chosen.add(number)
+                longest, total = max(longest, tokens), total + tokens
+    return [alike[number][1] for number in sorted(chosen)]
 
 
 def is_full(batch: Sequence[RowCost], budget: int) -> bool:
