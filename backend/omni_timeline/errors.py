@@ -25,7 +25,7 @@ class MediaError(OmniTimelineError):
 
 
 class DecoderLostError(MediaError):
-    """The process that decodes a video was killed, perhaps for no fault of the video; another one may succeed."""
+    """Two processes that decoded a video were killed, perhaps for no fault of the video; a later one may succeed."""
 
 
 class FetchError(OmniTimelineError):

@@ -138,15 +138,14 @@ def test_videos_are_open_side_by_side(decoder: Decoder, film: Path):
 
 
 # --- what brings it down ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGBUS])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
 def test_a_worker_that_dies_is_its_videos_error(number: signal.Signals, decoder: Decoder, film: Path):
     with decoder.open(film) as video:
         before, workers = processes_of(decoder)
         os.kill(workers[-1], number)
-        words = "out of memory" if number == signal.SIGKILL else number.name
-        with pytest.raises(MediaError, match=f"film.mp4 cannot be decoded.*{words}") as refused:
+        with pytest.raises(MediaError, match=f"film.mp4 cannot be decoded.*{number.name}") as refused:
             video.clip()
-        assert isinstance(refused.value, DecoderLostError) == (number == signal.SIGKILL)
+        assert not isinstance(refused.value, DecoderLostError)
         with pytest.raises(MediaError, match="cannot be decoded"):  # and stays so
             video.clip()
     assert_it_goes_on(decoder, film)
@@ -162,9 +161,10 @@ def test_decoders_leave_the_cores_to_those_who_serve_people(decoder: Decoder, fi
 
 def test_a_decoder_process_that_was_killed_is_started_again(decoder: Decoder, film: Path):
     with decoder.open(film) as video:
-        os.kill(processes_of(decoder)[0], signal.SIGKILL)
-        with pytest.raises(DecoderLostError, match="cannot be decoded"):
-            video.clip()
+        before = processes_of(decoder)[0]
+        os.kill(before, signal.SIGKILL)
+        assert len(video.clip(frames=4).frames) == 4
+        assert processes_of(decoder)[0] != before
     assert_it_goes_on(decoder, film)
 
 

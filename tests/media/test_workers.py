@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from media_files import Ruler, every
-from omni_timeline.errors import MediaError
+from omni_timeline.errors import DecoderLostError, MediaError
 from omni_timeline.media import isolated
 from omni_timeline.media.isolated import Decoder, Video
 from omni_timeline.media.limits import DecodeLimits
 from omni_timeline.media.video import load_clip
 from omni_timeline.media.wire import ClipRead, receive
 from omni_timeline.media.worker import IDLE_SECONDS
+from omni_timeline.media.workers import Worker
 
 SIZE = (56, 84)  # height, width
 
@@ -198,6 +199,33 @@ def test_what_one_video_does_to_a_worker_is_not_the_next_ones_error(
     np.testing.assert_array_equal(clip.frames, load_clip(films[2], frames=4, resize=lambda *_: SIZE).frames)
     assert clip.info.path == films[2]
     assert first not in workers(decoder)
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_video_whose_worker_is_killed_is_decoded_once_more(
+    kills: int, decoder: Decoder, films: list[Path], caplog: pytest.LogCaptureFixture
+):
+    """By hand, or by a kernel short of memory."""
+    with decoder.open(films[0]) as video:
+        first, take_new = video._worker, decoder._workers.take_new
+        os.kill(first.process, signal.SIGKILL)
+
+        def take_and_kill(group: str | None) -> Worker:
+            worker = take_new(group)
+            os.kill(worker.process, signal.SIGKILL)
+            return worker
+
+        if kills == 1:
+            assert len(video.clip(frames=4).frames) == 4
+            assert video._worker.process != first.process
+        else:
+            decoder._workers.take_new = take_and_kill  # the real one, with the kill at the worst moment
+            with pytest.raises(DecoderLostError, match=r"a\.mp4 cannot be decoded.*out of memory"):
+                video.clip()
+            del decoder._workers.take_new
+    assert "Decoding once more: a.mp4" in caplog.text
+    assert workers(decoder) == []
+    assert look(decoder, films[0])
 
 
 def test_a_video_that_brings_down_a_used_worker_and_a_new_one_is_its_own_error(decoder: Decoder, films: list[Path]):

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from omni_timeline.errors import DecoderLostError, MediaError, ModelError, OmniTimelineError
-from omni_timeline.media.isolated import Decoder, Video
+from omni_timeline.media.isolated import Decoder
+from omni_timeline.media.workers import Worker
 from omni_timeline.model.isolated import IsolatedModel, models_on
 from omni_timeline.model.qwen2_5_omni.model import OmniModel
 from omni_timeline.model.wire import Load
@@ -101,14 +102,15 @@ class Killed(Decoder):
     def __init__(self, kills: int) -> None:
         super().__init__()
         self.left = kills
+        self.start = self._workers._start
+        self._workers._start = self.start_and_kill  # type: ignore[method-assign]
 
-    @contextmanager
-    def open(self, path: Path | str, group: str | None = None) -> Iterator[Video]:
-        with super().open(path, group) as video:
-            if self.left:
-                self.left -= 1
-                os.kill(workers_of(os.getpid())[-1], signal.SIGKILL)
-            yield video
+    def start_and_kill(self, group: str | None) -> Worker:
+        worker = self.start(group)
+        if self.left:
+            self.left -= 1
+            os.kill(worker.process, signal.SIGKILL)
+        return worker
 
 
 @pytest.mark.parametrize("kills", [1, 2])

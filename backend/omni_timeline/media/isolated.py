@@ -4,7 +4,8 @@ The worker (see `workers`) counts the frames once and answers for as long as the
 its deadline and at its memory limit; a crash ends it too. Each becomes that video's `MediaError`, and the next video
 has a new worker in milliseconds. The processes get no setting and no token, and end with this one.
 
-A worker that had other videos before is never held against a video: whatever fails there is tried in a new one.
+What may be no fault of a video is not held against it: whatever fails in a worker that had other videos before, or that
+was killed, is tried once in a new one.
 
 Knows nothing of how a file is read.
 """
@@ -126,6 +127,7 @@ class Video:
         self._reading = threading.Lock()
         self._is_closed = False
         self._is_well = True  # nothing came up so far, and the worker waits for the next message
+        self._lost: MediaError | None = None  # why the worker ended
         with MediaFile.opened(path, workers.limits) as file:
             self._worker = workers.take(group)
             try:
@@ -179,18 +181,23 @@ class Video:
         return clip
 
     def _surely(self, attempt: Callable[[], Found]) -> Found:
-        """What an attempt finds; in a new worker where it fails in one that had other videos before."""
+        """What an attempt finds; in a new worker where it fails perhaps for no fault of the video."""
         self._require_open()
+        if self._lost is not None:
+            raise self._lost
         was_well, self._is_well = self._is_well, False
         try:
             found = attempt()
-        except MediaError:
-            if self._worker.videos == 1:
+        except MediaError as error:
+            is_lost = isinstance(error, DecoderLostError)
+            if not is_lost and self._worker.videos == 1:
                 raise
             self._require_open()
+            if is_lost:
+                log.warning("Decoding once more: %s", error)
             self._workers.end(self._worker)
             self._worker.peer.close()
-            self._worker = self._workers.take_new(self._group)
+            self._worker, self._lost = self._workers.take_new(self._group), None
             self._require_open()
             found = attempt()
         self._is_well = was_well
@@ -198,7 +205,7 @@ class Video:
 
     def _require_open(self) -> None:
         if self._is_closed:
-            raise DecoderLostError(f"{self.path.name} cannot be decoded: it is closed.")
+            raise MediaError(f"{self.path.name} cannot be decoded: it is closed.")
 
     def _open(self, file: MediaFile) -> None:
         self._opened_in = self._worker
@@ -260,4 +267,5 @@ class Video:
             why = f"the decoder crashed on it ({signal.Signals(-status).name}); the file is probably damaged"
         else:
             why = "the decoder stopped on it; the file is probably damaged"
-        return kind(f"{name} cannot be decoded: {why}. Convert it to MP4 (H.264) or copy it again.")
+        self._lost = kind(f"{name} cannot be decoded: {why}. Convert it to MP4 (H.264) or copy it again.")
+        return self._lost

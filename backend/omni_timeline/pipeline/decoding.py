@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from omni_timeline.errors import DecoderLostError
-from omni_timeline.media.clip import Clip
 from omni_timeline.model.isolated import IsolatedModel
 from omni_timeline.pipeline.backlog import Backlog, Job, ReadyRow
 from omni_timeline.pipeline.batches import RowCost
 from omni_timeline.pipeline.prediction import OPENING, Progress
 from omni_timeline.pipeline.run import OpenVideo, VideoRun
 from omni_timeline.pipeline.statistics import Statistics
-from omni_timeline.pipeline.windows import Window
-
-log = logging.getLogger(__name__)
 
 WORDS_TOKENS = 150  # about as many as the words around a clip
 
@@ -92,7 +86,8 @@ class Decoding:
         number, window = turn
         began = time.perf_counter()
         try:
-            clip = self._load(job, run, window)
+            assert job.video is not None
+            clip = run.load(job.video, window)
         except BaseException:
             self._backlog.release(needed)
             raise
@@ -107,26 +102,11 @@ class Decoding:
             job.video = None
             job.opened.close()
 
-    def _load(self, job: Job, run: VideoRun, window: Window) -> Clip:
-        """The clip of a window; from a second process where the first was killed, perhaps for no fault of the video."""
-        assert job.video is not None
-        try:
-            return run.load(job.video, window)
-        except DecoderLostError as error:
-            log.warning("Decoding once more: %s", error)
-            job.opened.close()
-            self._open(job)
-            return run.load(job.video, window)
-
     def _open(self, job: Job) -> None:
-        """Open the video, for the first time or once more."""
+        """Open the video, for the first time or for another look."""
         run = job.run or self._new_run(job)
         with run.stage("decode"):
-            try:
-                job.video = job.opened.enter_context(self._decoder.open(job.path, job.group))
-            except DecoderLostError as error:
-                log.warning("Opening once more: %s", error)
-                job.video = job.opened.enter_context(self._decoder.open(job.path, job.group))
+            job.video = job.opened.enter_context(self._decoder.open(job.path, job.group))
         if job.run is None:
             run.begin(job.video.info)
             job.run = run
