@@ -6,9 +6,9 @@
     Video    --- the open file, then windows ----------------------> video.Video under the limits
              <------------------- clips, over that socket -------------------------'
 
-To fork a worker, to touch its memory for the first time and to end it takes as long as to decode a short clip. So a
-worker may be lent to another video of the same *group* afterwards, such as a project's: to `DecodeLimits.videos` of
-them in turn, as long as nothing was wrong with any, and for some seconds at most.
+To fork a worker, to touch its memory for the first time and to end it costs about half as much as to decode a short
+clip. So a worker may be lent to another video of the same *group* afterwards, such as a project's: to
+`DecodeLimits.videos` of them in turn, as long as nothing was wrong with any; it waits some seconds for the next.
 
 `worker` is the other side, `wire` the messages. Neither side imports torch, and this one does not import av.
 """
