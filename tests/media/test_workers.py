@@ -112,12 +112,12 @@ def test_videos_that_are_open_at_a_time_have_a_worker_each(decoder: Decoder, fil
 def test_few_workers_wait_for_a_next_video_and_not_for_long(
     decoder: Decoder, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("omni_timeline.media.workers.MAX_IDLE", 2)
+    monkeypatch.setattr("omni_timeline.media.workers.MAX_IDLE", 2)  # eight otherwise
     with ExitStack() as opened:
         videos = [opened.enter_context(decoder.open(films[0], "one")) for _ in range(4)]
         assert len(workers(decoder)) == 4
     assert sorted(workers(decoder)) == sorted(worker_of(video) for video in videos[:2])  # closed last
-    monkeypatch.setattr("omni_timeline.media.workers.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("omni_timeline.media.workers.IDLE_SECONDS", 0.0)  # seconds otherwise
     assert look(decoder, films[0]) not in {worker_of(video) for video in videos}
     assert len(workers(decoder)) <= 1
 

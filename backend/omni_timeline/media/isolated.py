@@ -148,8 +148,7 @@ class Video:
         self._workers.end(worker)  # who is in `clip` finds the end of it
         processes.end_connection(worker.peer, self._reading)
         if self._worker is not worker:  # and has replaced it meanwhile
-            self._workers.end(self._worker)
-            self._worker.peer.close()
+            self._workers.discard(self._worker)
 
     def clip(
         self,
@@ -195,8 +194,7 @@ class Video:
             self._require_open()
             if is_lost:
                 log.warning("Decoding once more: %s", error)
-            self._workers.end(self._worker)
-            self._worker.peer.close()
+            self._workers.discard(self._worker)
             self._worker, self._lost = self._workers.take_new(self._group), None
             self._require_open()
             found = attempt()

@@ -109,6 +109,11 @@ class Workers:
             else:
                 self._discard(worker)
 
+    def discard(self, worker: Worker) -> None:
+        """End a worker that nobody uses any more."""
+        with self._lock:
+            self._discard(worker)
+
     def end(self, worker: Worker, *, is_gone: bool = False) -> int | None:
         """End a worker; its socket stays open.
 
