@@ -159,7 +159,7 @@ def test_new_tasks_are_predicted_when_label_studio_tells_of_them_and_knows_the_s
 
 @pytest.fixture(scope="module")
 def hurried(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(studio, tmp_path_factory.mktemp("hurried"), PREDICT_DEADLINE_SECONDS="0.2") as server:
+    with serving(studio, tmp_path_factory.mktemp("hurried"), PREDICT_DEADLINE_SECONDS="0.01") as server:
         yield server
 
 
@@ -214,8 +214,8 @@ def test_it_stops_quickly_and_leaves_nothing_behind(
 ):
     """Whoever waits is answered, and the model's process ends."""
     project = studio.create_project("Stopped", label_config)
-    addresses = [studio.upload(project, different(samples[0], number, tmp_path)) for number in range(3)]
-    tasks = [{"id": 999_990 + number, "data": {"video": address}} for number, address in enumerate(addresses)]
+    addresses = [studio.upload(project, different(samples[0], number, tmp_path)) for number in range(12)]
+    tasks = [{"id": 999_900 + number, "data": {"video": address}} for number, address in enumerate(addresses)]
     body = {"tasks": tasks, "label_config": label_config, "project": f"{project}.1"}
     answers: list[int] = []
     waiting = threading.Thread(
