@@ -183,13 +183,26 @@ class RealTimeInputs:
         )
 
     def _sounds(self, clips: Sequence[Clip]) -> dict[str, Tensor]:
-        """The log-mel spectrograms of all clips, at any length, and which of their columns are sound."""
+        """The log-mel spectrograms of all clips, at any length, and which of their columns are sound.
+
+        One clip after the other: together they are padded to the longest before anything is computed, and what is
+        computed on the way no longer fits into a processor's cache, which takes twice as long.
+        """
+        spectrograms = [self._spectrogram(clip) for clip in clips]
+        is_sound = [torch.ones(len(columns), dtype=torch.long) for columns in spectrograms]
+        return {
+            "input_features": pad_sequence(spectrograms, True).transpose(1, 2),
+            "feature_attention_mask": pad_sequence(is_sound, True),
+        }
+
+    def _spectrogram(self, clip: Clip) -> Tensor:
+        """The log-mel spectrogram of a clip's sound, columns × bands."""
         extractor = self._processor.feature_extractor
-        waves = [_to_the_last_grid(clip) for clip in clips]
+        wave = _to_the_last_grid(clip)
         # Silence behind the end, as the stock padding to 300 s has it: else the last columns see their own reflection.
-        columns = math.ceil((max(map(len, waves)) + extractor.n_fft) / extractor.hop_length)
+        columns = math.ceil((len(wave) + extractor.n_fft) / extractor.hop_length)
         features = extractor(
-            waves,
+            wave,
             sampling_rate=SAMPLE_RATE,
             padding="max_length",
             max_length=columns * extractor.hop_length,
@@ -197,12 +210,8 @@ class RealTimeInputs:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        mask: Tensor = features["attention_mask"]
-        used = int(mask.sum(-1).max())
-        return {
-            "input_features": features["input_features"][..., :used],
-            "feature_attention_mask": mask[:, :used],
-        }
+        spectrogram: Tensor = features["input_features"][0, :, : int(features["attention_mask"].sum())].T
+        return spectrogram
 
     def _words(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """The tokens before and after the video's own."""
