@@ -139,8 +139,7 @@ class RealTimeInputs:
         if any((clip.audio is not None) != sounding for clip in clips):
             raise RequestError("Clips with sound and clips without cannot share a batch; build them separately.")
 
-        videos = [self._pictures(clip) for clip in clips]
-        grids = torch.cat([video["video_grid_thw"] for video in videos])
+        patches, grids = self._pictures(clips)
         seconds = list(map(QWEN2_5_OMNI.second_per_grid, clips)) if second_per_grid is None else list(second_per_grid)
         told = torch.tensor(seconds, dtype=torch.float32)
         sounds = self._sounds(clips) if sounding else {}
@@ -158,7 +157,7 @@ class RealTimeInputs:
             {
                 "input_ids": pad_sequence(rows, True, tokenizer.pad_token_id, padding_side="left"),
                 "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], True, 0, padding_side="left"),
-                "pixel_values_videos": torch.cat([video["pixel_values_videos"] for video in videos]),
+                "pixel_values_videos": patches,
                 "video_grid_thw": grids,
                 "video_second_per_grid": told,
                 "use_audio_in_video": sounding,
@@ -166,17 +165,43 @@ class RealTimeInputs:
             }
         )
 
-    def _pictures(self, clip: Clip) -> BatchFeature:
-        """The patches of a clip's frames; frames that were decoded at a size for the model are not resized again."""
-        height, width = clip.frames.shape[-2:]
-        chosen = (height, width) != (clip.info.height, clip.info.width)
-        fitting = (chosen and height % TOKEN_SIDE == width % TOKEN_SIDE == 0) or (height, width) == self.resize(
-            clip.info.height, clip.info.width
+    def _pictures(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+        """The patches of all clips, patches × pixels, and the grids of each, clips × (time, down, across).
+
+        Patches are put into their place clip by clip: those of a batch, often hundreds of megabytes, are never there
+        twice.
+        """
+        side = self._processor.video_processor.patch_size
+        sizes = [self._seen_size(clip) for clip in clips]
+        times = [math.ceil(len(clip.frames) / FRAMES_PER_GRID) for clip in clips]
+        grids = torch.tensor(
+            [(time, *(pixels // side for pixels in size)) for time, size in zip(times, sizes, strict=True)]
         )
+        counts = grids.prod(1).tolist()
+        patches: Tensor | None = None
+        end = 0
+        for clip, size, count in zip(clips, sizes, counts, strict=True):
+            part: Tensor = self._video(clip, size)["pixel_values_videos"]
+            if patches is None:
+                patches = part.new_empty((sum(counts), part.shape[1]))
+            end += count
+            patches[end - count : end] = part
+        assert patches is not None
+        return patches, grids
+
+    def _seen_size(self, clip: Clip) -> tuple[int, int]:
+        """Height and width in which the model sees a clip; frames decoded at a size for it are not resized again."""
+        height, width = clip.frames.shape[-2:]
+        is_chosen = (height, width) != (clip.info.height, clip.info.width)
+        if is_chosen and height % TOKEN_SIDE == width % TOKEN_SIDE == 0:
+            return height, width
+        return self.resize(height, width)
+
+    def _video(self, clip: Clip, size: tuple[int, int]) -> BatchFeature:
         return self._processor.video_processor(
             videos=[torch.from_numpy(clip.frames)],
             do_sample_frames=False,
-            do_resize=not fitting,
+            do_resize=clip.frames.shape[-2:] != size,
             size={"shortest_edge": self._min_pixels, "longest_edge": self._max_pixels},
             cap_pixels_per_frame=False,
             return_tensors="pt",
