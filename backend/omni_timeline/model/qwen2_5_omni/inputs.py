@@ -36,6 +36,8 @@ from omni_timeline.model.qwen2_5_omni.family import (
 )
 from omni_timeline.timebase import SAMPLE_RATE
 
+COLOURS = 3  # of a pixel
+
 
 class ClipInputs(BatchFeature):  # type: ignore[misc]  # transformers is untyped here
     """What `model.generate(**inputs)` takes. `to` moves it to a device; it may cast anything but the clock.
@@ -171,22 +173,19 @@ class RealTimeInputs:
         Patches are put into their place clip by clip: those of a batch, often hundreds of megabytes, are never there
         twice.
         """
-        side = self._processor.video_processor.patch_size
+        processor = self._processor.video_processor
+        side = processor.patch_size
         sizes = [self._seen_size(clip) for clip in clips]
-        times = [math.ceil(len(clip.frames) / FRAMES_PER_GRID) for clip in clips]
         grids = torch.tensor(
-            [(time, *(pixels // side for pixels in size)) for time, size in zip(times, sizes, strict=True)]
+            [
+                (math.ceil(len(clip.frames) / FRAMES_PER_GRID), height // side, width // side)
+                for clip, (height, width) in zip(clips, sizes, strict=True)
+            ]
         )
         counts = grids.prod(1).tolist()
-        patches: Tensor | None = None
-        end = 0
-        for clip, size, count in zip(clips, sizes, counts, strict=True):
-            part: Tensor = self._video(clip, size)["pixel_values_videos"]
-            if patches is None:
-                patches = part.new_empty((sum(counts), part.shape[1]))
-            end += count
-            patches[end - count : end] = part
-        assert patches is not None
+        patches = torch.empty((sum(counts), COLOURS * processor.temporal_patch_size * side**2))
+        for clip, size, place in zip(clips, sizes, patches.split(counts), strict=True):
+            place[:] = self._video(clip, size)["pixel_values_videos"]
         return patches, grids
 
     def _seen_size(self, clip: Clip) -> tuple[int, int]:
